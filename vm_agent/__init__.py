@@ -1,0 +1,1 @@
+"""The agent inside the VM: accepts a run at most once, executes it, and shows how it ended."""

@@ -1,0 +1,1 @@
+"""Ready-made jobs that the agent can run."""

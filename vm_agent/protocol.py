@@ -1,0 +1,202 @@
+"""What the agent and its callers say to each other: protocol 1, JSON over HTTP.
+
+The only module of this package that others may import, and it imports nothing of ours.
+
+    GET  /                      bare: Health · with credentials: Greeting (200 ready, 503 starting or failed)
+    POST /run, POST /test       application/json: the params; START_MEDIA_TYPE: a whole StartRequest
+                                Idempotency-Key, Mayfly-Epoch, Prefer: wait=N -> 202 RunView + Location, or 200 finished
+    GET  /runs[?key=K]          RunList, newest first
+    GET  /runs/{id}?wait=N&seen=V          RunView, as soon as its version differs from V (without seen: once finished)
+    GET  /runs/{id}/logs?offset=N&wait=S   bytes from offset; LOG_NEXT_HEADER and LOG_COMPLETE_HEADER say how to go on
+    GET  /runs/{id}/artifacts[/{path}]     ArtifactList, or one file (range requests)
+    POST /runs/{id}/cancel      202 RunView
+    POST /poweroff              202
+Errors are RFC 9457 problem details (PROBLEM_MEDIA_TYPE).
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROTOCOL = 1
+KEY_HEADER = "Idempotency-Key"
+EPOCH_HEADER = "Mayfly-Epoch"
+API_KEY_HEADER = "X-API-Key"
+LOG_NEXT_HEADER = "Mayfly-Log-Next"  # the byte offset to ask for next
+LOG_COMPLETE_HEADER = "Mayfly-Log-Complete"  # "true" once the run has finished and these were its last bytes
+START_MEDIA_TYPE = "application/vnd.mayfly.start+json"
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+WAIT_SECONDS_MAX = 60
+PARAMS_BYTES_MAX = 1 << 20
+RESULT_BYTES_MAX = 1 << 20
+
+
+class Mode(StrEnum):
+    """Whether a run is for real."""
+
+    RUN = "run"
+    TEST = "test"
+
+
+class State(StrEnum):
+    """Where a run is in its life.
+
+    ACCEPTED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED | TIMED_OUT
+        \\__________\\____-> INTERRUPTED (the agent or the VM went away under it)
+    """
+
+    ACCEPTED = "ACCEPTED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+    INTERRUPTED = "INTERRUPTED"
+
+    @property
+    def finished(self) -> bool:
+        """No further change can follow."""
+        return self not in {State.ACCEPTED, State.RUNNING}
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class FunctionJob(_Wire):
+    """A Python function, `module:function`, called with no argument or with a context."""
+
+    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+
+
+class CommandJob(_Wire):
+    """A program and its arguments; no shell is involved."""
+
+    command: Annotated[list[str], Field(min_length=1)]
+
+
+Job = FunctionJob | CommandJob
+
+
+class StartRequest(BaseModel):
+    """Everything a start can say. Unknown fields are refused: a misspelt limit must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: Job | None = None  # None: the agent's own default for this mode
+    params: dict[str, Any] = Field(default_factory=dict)
+    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    attempt: Annotated[int, Field(ge=1)] = 1
+
+
+class Progress(_Wire):
+    """How far a run says it is: fraction in 0..1 or None when it cannot tell."""
+
+    fraction: float | None = None
+    message: str = ""
+
+
+class Failure(_Wire):
+    """Why a run did not succeed, for a person to read."""
+
+    detail: str
+    exit_code: int | None = None
+    signal: str | None = None  # "SIGKILL"
+
+
+class RunView(_Wire):
+    """One run, as the ledger knows it."""
+
+    id: str
+    key: str
+    mode: Mode
+    attempt: int
+    job: Job
+    state: State
+    version: int  # grows with every change: pass it as `seen` to wait for the next one
+    accepted_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    deadline: datetime | None = None
+    progress: Progress = Progress()
+    result: Any = None
+    failure: Failure | None = None
+    log_bytes: int = 0
+
+
+class RunList(_Wire):
+    """Runs, newest first."""
+
+    runs: list[RunView]
+
+
+class Artifact(_Wire):
+    """A file that a run wrote: path relative to the run's artifact folder."""
+
+    path: str
+    size: int  # bytes
+    sha256: str | None = None  # hex; None while the run is live
+
+
+class ArtifactList(_Wire):
+    """The files of one run, by path."""
+
+    artifacts: list[Artifact]
+
+
+class Gpu(_Wire):
+    """One GPU as its driver describes it."""
+
+    name: str
+    memory_bytes: int
+    driver: str
+    ecc_errors: int | None = None  # uncorrected, since the driver was loaded; None where the GPU counts none
+
+
+class Health(_Wire):
+    """What anybody may know."""
+
+    status: str  # "ok" | "starting" | "failed"
+    stage: str | None = None
+    detail: str | None = None
+
+
+class Greeting(Health):
+    """What a caller with credentials may know."""
+
+    protocol: int = PROTOCOL
+    version: str = ""
+    instance_id: str | None = None  # None outside Compute Engine
+    boot_id: str = ""
+    egress_ip: str | None = None
+    gpu: list[Gpu] | None = None
+    run: RunView | None = None  # the live run
+    epoch: int = 0  # the highest epoch that this agent has seen
+
+
+class BootReport(_Wire):
+    """What startup.sh publishes as guest attribute BOOT_REPORT while it works."""
+
+    epoch: int = 0  # of the lease under which this boot happened: tells this boot's report from an older one
+    boot_id: str = ""
+    stage: str = ""  # code | secrets | dependencies | agent
+    status: str = "starting"  # starting | failed | done
+    detail: str = ""
+
+
+BOOT_REPORT = "mayfly/boot"  # namespace/key
+LEASE_ATTRIBUTE = "mayfly-lease"
+HOLD_ATTRIBUTE = "mayfly-hold"
+
+
+class Problem(_Wire):
+    """An error (RFC 9457): title and detail are for people, `code` is for programs."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = ""
+    code: str = ""
+    # code is one of: unauthorized, bad-request, unknown-run, key-reused, busy, stale-epoch, lease-live, too-large, not-ready
