@@ -1,0 +1,90 @@
+"""/_emulator/*: what tests and the live page ask and tell. Google has nothing of this."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from gcp_emulator.errors import JSON_TYPE, ApiError
+from gcp_emulator.faults import BadFaultError
+from gcp_emulator.instances import Instance
+from gcp_emulator.places import Project
+from gcp_emulator.routes import Answer, Call, Json, Route
+from gcp_emulator.wire import Reply
+
+if TYPE_CHECKING:
+    from gcp_emulator.world import World
+
+OPERATIONS_SHOWN = 100
+
+
+def reply_json(document: Any, status: int = 200) -> Reply:
+    """Write an answer of the emulator's own."""
+    return Reply(status, json.dumps(document).encode(), JSON_TYPE)
+
+
+def history(world: "World", call: Call) -> Answer:
+    """Show everything that happened, or what came after `since`."""
+    since = call.query.get("since", "0")
+    if not since.isdigit():
+        raise ApiError(400, "invalid", "since is the number that `next` gave")
+    return world.history.since(int(since))
+
+
+def state(world: "World", _call: Call) -> Answer:
+    """Show what exists now."""
+    return {
+        "now": world.now.isoformat(),
+        "changes": world.changes,
+        "projects": [_project(project) for project in world.projects.values()],
+        "instances": [_instance(vm) for vm in world.instances.values()],
+        "addresses": [address.as_json() for address in world.addresses.values()],
+        "operations": [one.as_json() for one in list(world.operations.values())[-OPERATIONS_SHOWN:]],
+        "secrets": [{"name": one.name, "versions": len(one.versions)} for one in world.secrets.values()],
+        "faults": [rule.as_json() for rule in world.faults.rules],
+    }
+
+
+def _project(project: Project) -> Json:
+    return {"id": project.id, "number": project.number, "metadata": project.metadata}
+
+
+def _instance(vm: Instance) -> Json:
+    return {
+        **vm.as_json(),
+        "key": vm.key,
+        "internal_ip": vm.internal_ip,
+        "external_ip": vm.external_ip,
+        "guest_up": vm.guest_up,
+        "guest_attributes": {f"{space}/{key}": value for (space, key), value in vm.guest_attributes.items()},
+        "serial_bytes": vm.serial.end,
+    }
+
+
+def add_faults(world: "World", call: Call) -> Answer:
+    """Take in one rule, or a list of them."""
+    try:
+        given = json.loads(call.request.body)
+        rules = [world.faults.add(document) for document in (given if isinstance(given, list) else [given])]
+    except (BadFaultError, ValueError) as wrong:
+        raise ApiError(400, "invalid", str(wrong)) from wrong
+    return {"faults": [rule.as_json() for rule in rules]}
+
+
+def show_faults(world: "World", _call: Call) -> Answer:
+    """Show the rules, how often each happened, and whether all are spent."""
+    rules = world.faults.rules
+    return {"faults": [rule.as_json() for rule in rules], "all_spent": all(rule.spent for rule in rules)}
+
+
+def clear_faults(world: "World", _call: Call) -> Answer:
+    """Forget all rules."""
+    world.faults.clear()
+    return {"faults": []}
+
+
+ROUTES = (
+    Route("GET", "/_emulator/history", "emulator.history", history),
+    Route("GET", "/_emulator/state", "emulator.state", state),
+    Route("POST", "/_emulator/faults", "emulator.faults.add", add_faults),
+    Route("GET", "/_emulator/faults", "emulator.faults.list", show_faults),
+    Route("DELETE", "/_emulator/faults", "emulator.faults.clear", clear_faults),
+)

@@ -1,0 +1,45 @@
+"""The environment that points every client at an emulator: Google's libraries, gcloud, Mayfly itself."""
+
+import shlex
+from collections.abc import Mapping
+
+from gcp_emulator.loopback import LOCALHOST
+from gcp_emulator.seed import DEMO_ADDRESS, DEMO_INSTANCE, DEMO_PROJECT, DEMO_REGION, DEMO_SECRET, DEMO_ZONE
+
+
+def exports(port: int) -> dict[str, str]:
+    """Where an emulator on this port answers, for each client that can be told."""
+    host = f"{LOCALHOST}:{port}"
+    return {
+        "COMPUTE_EMULATOR_HOST": host,
+        "SECRET_MANAGER_EMULATOR_HOST": host,
+        "RUN_EMULATOR_HOST": host,
+        # Both: Google's libraries ask the one for data, and look at the other to see whether there is a server.
+        "GCE_METADATA_HOST": host,
+        "GCE_METADATA_IP": host,
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"http://{host}/compute/v1/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"http://{host}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": f"http://{host}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDSCHEDULER": f"http://{host}/",
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+    }
+
+
+def demo_exports() -> dict[str, str]:
+    """The names of the demo's world, as Mayfly's settings and gcloud's."""
+    return {
+        "PROJECT_ID": DEMO_PROJECT,
+        "REGION": DEMO_REGION,
+        "ZONE": DEMO_ZONE,
+        "INSTANCE": DEMO_INSTANCE,
+        "STATIC_NAME": DEMO_ADDRESS,
+        "AGENT_KEY_SECRET": DEMO_SECRET,
+        "CLOUDSDK_CORE_PROJECT": DEMO_PROJECT,
+        "CLOUDSDK_COMPUTE_REGION": DEMO_REGION,
+        "CLOUDSDK_COMPUTE_ZONE": DEMO_ZONE,
+    }
+
+
+def as_shell(variables: Mapping[str, str]) -> str:
+    """Lines for `eval "$(mayfly emulator env)"`."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())

@@ -1,0 +1,217 @@
+"""Secret Manager: secrets, versions, and their payloads."""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import google_crc32c
+
+from gcp_emulator.errors import ApiError, RpcError
+from gcp_emulator.routes import Answer, Call, Handler, Json, Route
+
+if TYPE_CHECKING:
+    from gcp_emulator.places import Project
+    from gcp_emulator.world import World
+
+ENABLED, DISABLED, DESTROYED = "ENABLED", "DISABLED", "DESTROYED"
+PAYLOAD_BYTES = 65_536
+ID = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
+
+
+@dataclass(slots=True)
+class Version:
+    """One version of a secret."""
+
+    payload: bytes
+    created: datetime
+    state: str = ENABLED
+
+
+@dataclass(slots=True)
+class Secret:
+    """A secret; its versions count from 1."""
+
+    name: str  # projects/NUMBER/secrets/ID
+    created: datetime
+    versions: list[Version] = field(default_factory=list)
+    denied: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> Json:
+        """Show it as the API does."""
+        document: Json = {
+            "name": self.name,
+            "replication": {"automatic": {}},
+            "createTime": _timestamp(self.created),
+            "etag": _etag(self.name, str(len(self.versions))),
+        }
+        if self.labels:
+            document["labels"] = self.labels
+        return document
+
+    def version_as_json(self, number: int) -> Json:
+        """Show one version, without its payload."""
+        version = self.versions[number - 1]
+        name = f"{self.name}/versions/{number}"
+        return {
+            "name": name,
+            "createTime": _timestamp(version.created),
+            "state": version.state,
+            "replicationStatus": {"automatic": {}},
+            "etag": _etag(name, version.state),
+        }
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _etag(*parts: str) -> str:
+    return f'"{sha256("/".join(parts).encode()).hexdigest()[:14]}"'
+
+
+# --- requests ----------------------------------------------------------------------------------------------------
+
+
+def create(world: "World", call: Call) -> Answer:
+    """Make a secret without versions."""
+    project = _project(world, call)
+    document = _document(call)
+    identifier = call.query.get("secretId", "")
+    if not ID.match(identifier):
+        raise RpcError(400, f"The provided Secret ID [{identifier}] does not match the expected format [[a-zA-Z_0-9]+]")
+    name = f"projects/{project.number}/secrets/{identifier}"
+    if name in world.secrets:
+        raise RpcError(409, f"Secret [{name}] already exists.")
+    secret = world.secrets[name] = Secret(name, world.now, labels=document.get("labels", {}))
+    return secret.as_json()
+
+
+def get(world: "World", call: Call) -> Answer:
+    """Show a secret."""
+    return _secret(world, call, "secretmanager.secrets.get").as_json()
+
+
+def list_(world: "World", call: Call) -> Answer:
+    """Show the project's secrets."""
+    prefix = f"projects/{_project(world, call).number}/"
+    found = [secret.as_json() for name, secret in world.secrets.items() if name.startswith(prefix)]
+    return {"secrets": found, "totalSize": len(found)} if found else {}
+
+
+def add_version(world: "World", call: Call) -> Answer:
+    """Put a new payload on top of the others."""
+    secret = _secret(world, call, "secretmanager.versions.add")
+    given = _document(call).get("payload") or {}
+    try:
+        payload = base64.b64decode(given.get("data", ""), validate=True)
+    except (binascii.Error, TypeError) as wrong:
+        raise RpcError(400, "Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed") from wrong
+    if not 0 < len(payload) <= PAYLOAD_BYTES:
+        raise RpcError(400, f"Secret Payload must be between 1 and {PAYLOAD_BYTES} bytes.")
+    if "dataCrc32c" in given and int(given["dataCrc32c"]) != google_crc32c.value(payload):
+        raise RpcError(400, "Payload checksum does not match the data.")
+    secret.versions.append(Version(payload, world.now))
+    return secret.version_as_json(len(secret.versions))
+
+
+def get_version(world: "World", call: Call) -> Answer:
+    """Show one version."""
+    secret = _secret(world, call, "secretmanager.versions.get")
+    return secret.version_as_json(_number(secret, call))
+
+
+def list_versions(world: "World", call: Call) -> Answer:
+    """Show all versions, newest first."""
+    secret = _secret(world, call, "secretmanager.versions.list")
+    numbers = range(len(secret.versions), 0, -1)
+    found = [secret.version_as_json(number) for number in numbers]
+    return {"versions": found, "totalSize": len(found)} if found else {}
+
+
+def access(world: "World", call: Call) -> Answer:
+    """Hand over a payload with its checksum."""
+    secret = _secret(world, call, "secretmanager.versions.access")
+    number = _number(secret, call)
+    name, version = f"{secret.name}/versions/{number}", secret.versions[number - 1]
+    if version.state != ENABLED:
+        message = f"Secret Version [{name}] is in {version.state} state."
+        raise RpcError(400, message, "FAILED_PRECONDITION")
+    data = base64.b64encode(version.payload).decode()
+    return {"name": name, "payload": {"data": data, "dataCrc32c": str(google_crc32c.value(version.payload))}}
+
+
+def _turn_into(state: str) -> Handler:
+    def change(world: "World", call: Call) -> Answer:
+        secret = _secret(world, call, "secretmanager.versions." + call.verb.rsplit(".", 1)[1])
+        _document(call)
+        number = _number(secret, call)
+        version = secret.versions[number - 1]
+        if version.state == DESTROYED:
+            message = f"Secret Version [{secret.name}/versions/{number}] is in DESTROYED state."
+            raise RpcError(400, message, "FAILED_PRECONDITION")
+        version.state = state
+        if state == DESTROYED:
+            version.payload = b""
+        return secret.version_as_json(number)
+
+    return change
+
+
+def _project(world: "World", call: Call) -> "Project":
+    wanted = call.params["project"]
+    for project in world.projects.values():
+        if wanted in {project.id, project.number}:
+            return project
+    raise RpcError(403, f"Permission denied on resource project {wanted}.")
+
+
+def _secret(world: "World", call: Call, permission: str) -> Secret:
+    name = f"projects/{_project(world, call).number}/secrets/{call.params['secret']}"
+    secret = world.secrets.get(name)
+    if secret is None:
+        raise RpcError(404, f"Secret [{name}] not found or has no versions.")
+    if secret.denied:
+        asked = call.request.path.removeprefix("/v1/").partition(":")[0]
+        raise RpcError(403, f"Permission '{permission}' denied for resource '{asked}' (or it may not exist).")
+    return secret
+
+
+def _number(secret: Secret, call: Call) -> int:
+    """Find which version is meant; `latest` is the newest, whatever its state."""
+    wanted = call.params["version"]
+    if wanted == "latest" and secret.versions:
+        return len(secret.versions)
+    if wanted.isdigit() and 1 <= int(wanted) <= len(secret.versions):
+        return int(wanted)
+    if wanted == "latest":
+        raise RpcError(404, f"Secret [{secret.name}] not found or has no versions.")
+    raise RpcError(404, f"Secret Version [{secret.name}/versions/{wanted}] not found.")
+
+
+def _document(call: Call) -> Json:
+    try:
+        return call.document()
+    except ApiError as wrong:
+        raise RpcError(400, wrong.message) from wrong
+
+
+SECRETS = "/v1/projects/{project}/secrets"
+SECRET = f"{SECRETS}/{{secret}}"
+VERSION = f"{SECRET}/versions/{{version}}"
+ROUTES = (
+    Route("GET", SECRETS, "secrets.list", list_),
+    Route("POST", SECRETS, "secrets.create", create),
+    Route("GET", SECRET, "secrets.get", get),
+    Route("POST", f"{SECRET}:addVersion", "secrets.addVersion", add_version),
+    Route("GET", f"{SECRET}/versions", "secrets.versions.list", list_versions),
+    Route("GET", VERSION, "secrets.versions.get", get_version),
+    Route("GET", f"{VERSION}:access", "secrets.versions.access", access),
+    Route("POST", f"{VERSION}:enable", "secrets.versions.enable", _turn_into(ENABLED)),
+    Route("POST", f"{VERSION}:disable", "secrets.versions.disable", _turn_into(DISABLED)),
+    Route("POST", f"{VERSION}:destroy", "secrets.versions.destroy", _turn_into(DESTROYED)),
+)

@@ -1,0 +1,135 @@
+"""What a world begins with, as dataclasses and as the JSON that `POST /_emulator/seed` takes (the same names)."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+DEMO_PROJECT = "demo"
+DEMO_REGION = "us-central1"
+DEMO_ZONE = "us-central1-a"
+DEMO_INSTANCE = "gpu-vm"
+DEMO_ADDRESS = "gpu-ip"
+DEMO_SECRET = "mayfly-agent-key"  # noqa: S105  (a name)
+
+REGIONS: Mapping[str, Sequence[str]] = {
+    "us-central1": ("us-central1-a", "us-central1-b", "us-central1-c", "us-central1-f"),
+    "us-east1": ("us-east1-b", "us-east1-c", "us-east1-d"),
+    "europe-west4": ("europe-west4-a", "europe-west4-b", "europe-west4-c"),
+    "asia-northeast3": ("asia-northeast3-a", "asia-northeast3-b", "asia-northeast3-c"),
+}
+
+
+class BadSeedError(ValueError):
+    """The seed is not one: an unknown name, a missing one, a value of the wrong type, or a place that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSeed:
+    """A project, with its own metadata."""
+
+    id: str
+    number: str = "123456789012"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSeed:
+    """A reserved regional external address; without `ip` one is picked from the pool."""
+
+    name: str
+    project: str = DEMO_PROJECT
+    region: str = DEMO_REGION
+    ip: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSeed:
+    """An instance, TERMINATED or RUNNING; `address` names an AddressSeed to attach, or says "ephemeral"."""
+
+    name: str
+    project: str = DEMO_PROJECT
+    zone: str = DEMO_ZONE
+    status: str = "TERMINATED"
+    machine_type: str = "e2-standard-2"
+    gpu: str | None = None  # accelerator type, such as nvidia-tesla-t4
+    local_ssd: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tags: Sequence[str] = ()
+    scheduling: Mapping[str, Any] = field(default_factory=dict)
+    address: str | None = None
+    access_config: str = "External NAT"  # its name, when there is an address
+    deletion_protection: bool = False
+    service_account: str | None = None  # default: the project's Compute Engine default account
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSeed:
+    """A secret and its versions, oldest first; `denied` answers every access with 403."""
+
+    id: str
+    project: str = DEMO_PROJECT
+    versions: Sequence[str] = ()
+    denied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A whole world to begin with."""
+
+    projects: Sequence[ProjectSeed] = (ProjectSeed(DEMO_PROJECT),)
+    regions: Mapping[str, Sequence[str]] = field(default_factory=lambda: REGIONS)
+    instances: Sequence[InstanceSeed] = ()
+    addresses: Sequence[AddressSeed] = ()
+    secrets: Sequence[SecretSeed] = ()
+
+
+def demo_seed(startup_script: str, *, api_key: str, metadata: Mapping[str, str] | None = None) -> Seed:
+    """Build the demo's world: a stopped GPU-less `gpu-vm`, the free address `gpu-ip`, the agent's key."""
+    attributes = {"enable-guest-attributes": "TRUE", "startup-script": startup_script, **(metadata or {})}
+    return Seed(
+        instances=(InstanceSeed(DEMO_INSTANCE, metadata=attributes, labels={"mayfly": "managed"}),),
+        addresses=(AddressSeed(DEMO_ADDRESS),),
+        secrets=(SecretSeed(DEMO_SECRET, versions=(api_key,)),),
+    )
+
+
+def seed_as_json(seed: Seed) -> dict[str, Any]:
+    """Turn a seed into the JSON form that `seed_from_json` reads."""
+    return dataclasses.asdict(seed)
+
+
+def seed_from_json(document: object) -> Seed:
+    """Read the JSON form, strictly: what it does not name has the dataclass's default."""
+    return typing.cast("Seed", _read(Seed, document, "seed"))
+
+
+def _read(wanted: Any, value: object, where: str) -> Any:
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if dataclasses.is_dataclass(wanted):
+        return _read_object(wanted, value, where)
+    if origin is types.UnionType:  # only `X | None` occurs
+        return None if value is None else _read(arguments[0], value, where)
+    if isinstance(value, Mapping) and origin is Mapping:
+        return {str(key): _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple) and origin is Sequence:
+        return tuple(_read(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if wanted is Any or (origin is None and isinstance(value, wanted)):
+        return value
+    raise BadSeedError(f"{where} cannot be {value!r}")
+
+
+def _read_object(wanted: Any, value: object, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise BadSeedError(f"{where} must be an object, not {value!r}")
+    types_of = typing.get_type_hints(wanted)
+    if unknown := value.keys() - types_of.keys():
+        raise BadSeedError(f"{where} has no {', '.join(sorted(unknown))}")
+    try:
+        return wanted(**{name: _read(types_of[name], item, f"{where}.{name}") for name, item in value.items()})
+    except TypeError as wrong:  # a name without default is missing
+        raise BadSeedError(f"{where}: {wrong}") from wrong

@@ -1,0 +1,115 @@
+"""What goes in and out of the model: requests and replies, effects on guests, and what guests say.
+
+Plain frozen values. Both doors (the HTTP server, and the in-process one with virtual time) speak them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Request:
+    """One HTTP request: header names in lower case, path percent-decoded and without the query.
+
+    Compared by identity: a held request is asked again as the same object.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP answer; the headers always name a content type."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A long poll: ask the same request again once `Cloud.changes` has risen, or at `until`."""
+
+    until: datetime
+
+
+# --- effects: what the door must do to a guest or the network, in this order -------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """The machine was switched on: run its startup script."""
+
+    instance: str  # key: projects/P/zones/Z/instances/NAME
+    name: str
+    instance_id: str
+    internal_ip: str
+    startup_script: str
+
+
+@dataclass(frozen=True, slots=True)
+class PressPowerButton:
+    """Ask the guest to end; after the grace nothing may be left. The door then says ShutDown."""
+
+    instance: str
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PullPlug:
+    """Kill the guest now. Nothing is said afterwards."""
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class EraseDisk:
+    """The instance is gone for good (reset to the seed, or deleted): so is its disk."""
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """From now on the external address leads to the internal one."""
+
+    external: str
+    internal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unforward:
+    """The external address leads nowhere again; its open connections end too."""
+
+    external: str
+
+
+Effect = Boot | PressPowerButton | PullPlug | EraseDisk | Forward | Unforward
+
+
+# --- what guests say ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PoweredOff:
+    """The guest switched itself off; its processes are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDown:
+    """After PressPowerButton: nothing is left of the guest."""
+
+
+@dataclass(frozen=True, slots=True)
+class SerialOutput:
+    """Bytes written to serial port 1."""
+
+    data: bytes
+
+
+GuestEvent = PoweredOff | ShutDown | SerialOutput
