@@ -198,5 +198,5 @@ class Problem(_Wire):
     title: str
     status: int
     detail: str = ""
+    # unauthorized | bad-request | unknown-run | key-reused | busy | stale-epoch | lease-live | too-large | not-ready
     code: str = ""
-    # code is one of: unauthorized, bad-request, unknown-run, key-reused, busy, stale-epoch, lease-live, too-large, not-ready

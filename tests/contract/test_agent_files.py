@@ -1,0 +1,188 @@
+"""Logs and artifacts: every byte comes through, and none from outside the run's folder."""
+
+import asyncio
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.contract.agent_at_work import an_agent, at_work, finished, result_of, start, write_main
+from vm_agent import policy
+
+SPEAKS_IN_HALVES = """
+    import os, pathlib, time
+    def run(context):
+        for index, half in enumerate(("é".encode()[:1], "é".encode()[1:], b"\\r50%\\r\\xff end")):
+            os.write(1, half)
+            while not pathlib.Path(context.params["folder"], str(index)).exists():
+                time.sleep(0.01)
+"""
+
+
+async def the_log(client: httpx.AsyncClient, run_id: str) -> bytes:
+    """All of it, followed to its end by long polls."""
+    log, complete = b"", False
+    while not complete:
+        reply = await client.get(f"/runs/{run_id}/logs", params={"offset": len(log), "wait": 30})
+        log += reply.content
+        assert reply.headers["Mayfly-Log-Next"] == str(len(log))
+        complete = reply.headers["Mayfly-Log-Complete"] == "true"
+    return log
+
+
+async def test_nothing_is_lost_when_a_job_prints_a_hundred_megabytes(tmp_path: Path) -> None:
+    write_main(
+        tmp_path,
+        """
+        import os, sys
+        def run():
+            for index in range(100):
+                sys.stdout.write(f"{index:03}" + "é" * (1 << 19) + "\\n")
+            os.write(2, b"the very end")
+        """,
+    )
+    async with at_work(an_agent(tmp_path)) as client:
+        run = (await start(client)).json()
+        log = await the_log(client, run["id"])
+        assert (await finished(client, run["id"]))["log_bytes"] == len(log)
+    assert len(log) > 100 << 20
+    lines = log.decode().split("\n")
+    assert [line[:3] for line in lines] == [*(f"{index:03}" for index in range(100)), "the"]
+    assert lines[-1] == "the very end"
+
+
+async def test_a_follower_is_given_half_a_character_as_soon_as_it_is_there(tmp_path: Path) -> None:
+    write_main(tmp_path, SPEAKS_IN_HALVES)
+    async with at_work(an_agent(tmp_path)) as client:
+        run, read = (await start(client, params={"folder": str(tmp_path)})).json(), b""
+        for index in range(3):
+            reply = await client.get(f"/runs/{run['id']}/logs", params={"offset": len(read), "wait": 30})
+            read += reply.content
+            (tmp_path / str(index)).touch()
+        assert read + await the_log_from(client, run["id"], len(read)) == "é".encode() + b"\r50%\r\xff end"
+
+
+async def the_log_from(client: httpx.AsyncClient, run_id: str, offset: int) -> bytes:
+    await finished(client, run_id)
+    return (await client.get(f"/runs/{run_id}/logs", params={"offset": offset})).content
+
+
+async def test_events_carry_whole_characters_and_resume_where_they_broke_off(tmp_path: Path) -> None:
+    write_main(tmp_path, SPEAKS_IN_HALVES)
+    async with at_work(an_agent(tmp_path)) as client:
+        run = (await start(client, params={"folder": str(tmp_path)})).json()
+        listening = asyncio.create_task(events(client, run["id"]))
+        for index in range(3):
+            reply = await client.get(f"/runs/{run['id']}/logs", params={"offset": index, "wait": 30})
+            assert reply.content
+            (tmp_path / str(index)).touch()
+        heard = await listening
+        assert "".join(text for _, kind, text in heard if kind == "log") == "é\r50%\r\ufffd end"
+        assert [kind for _, kind, _ in heard][-1] == "end"
+        last = next(after for after, _, text in heard if text.startswith("é"))
+        resumed = await events(client, run["id"], {"Last-Event-ID": str(last)})
+        assert "é" + "".join(text for _, _, text in resumed) == "é\r50%\r\ufffd end" or last > 2
+
+
+async def events(client: httpx.AsyncClient, run_id: str, headers: dict[str, str] | None = None) -> list[tuple[int, str, str]]:
+    reply = await client.get(f"/runs/{run_id}/logs", headers={"Accept": "text/event-stream", **(headers or {})})
+    assert reply.headers["Content-Type"].startswith("text/event-stream")
+    told = []
+    for block in reply.text.removesuffix("\n\n").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.split("\n"))
+        told.append((int(fields["id"]), fields["event"], json.loads(fields["data"])))
+    return told
+
+
+async def test_a_log_is_answered_in_bounded_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "LOG_REPLY_BYTES_MAX", 4)
+    write_main(tmp_path, "def run(): print('123456789')")
+    async with at_work(an_agent(tmp_path)) as client:
+        run = await result_of(client)
+        reply = await client.get(f"/runs/{run['id']}/logs", params={"offset": 2})
+        assert (reply.content, reply.headers["Mayfly-Log-Complete"]) == (b"3456", "false")
+        assert await the_log(client, run["id"]) == b"123456789\n"
+        assert (await client.get(f"/runs/{run['id']}/logs", params={"offset": 99})).content == b""
+
+
+ARTIFACTS = """
+    import os
+    def run(context):
+        (context.artifacts / "deep" / "er").mkdir(parents=True)
+        (context.artifacts / "deep" / "er" / "a b é.bin").write_bytes(bytes(range(256)) * 4096)
+        (context.artifacts / "empty").touch()
+        os.symlink("/etc/passwd", context.artifacts / "link")
+        os.symlink("/etc", context.artifacts / "folder")
+        os.mkfifo(context.artifacts / "fifo")
+"""
+CONTENT = bytes(range(256)) * 4096
+
+
+async def test_artifacts_are_listed_with_size_and_hash_and_served_whole(tmp_path: Path) -> None:
+    write_main(tmp_path, ARTIFACTS)
+    async with at_work(an_agent(tmp_path)) as client:
+        run = await result_of(client)
+        listed = (await client.get(f"/runs/{run['id']}/artifacts")).json()["artifacts"]
+        assert listed == [
+            {"path": "deep/er/a b é.bin", "size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()},
+            {"path": "empty", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()},
+        ]
+        assert (await client.get(f"/runs/{run['id']}/artifacts/deep/er/a b é.bin")).content == CONTENT
+        assert (await client.get(f"/runs/{run['id']}/artifacts/empty")).content == b""
+
+
+async def test_while_the_run_is_live_its_artifacts_have_no_hash(tmp_path: Path) -> None:
+    write_main(tmp_path, "import time\ndef run(context):\n (context.artifacts / 'a').touch(); print(1, flush=True); time.sleep(3600)")
+    async with at_work(an_agent(tmp_path)) as client:
+        run = (await start(client)).json()
+        await client.get(f"/runs/{run['id']}/logs", params={"wait": 30})
+        listed = (await client.get(f"/runs/{run['id']}/artifacts")).json()["artifacts"]
+    assert listed == [{"path": "a", "size": 0, "sha256": None}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "part"),
+    [
+        ("bytes=0-0", 206, CONTENT[:1]),
+        ("bytes=10-19", 206, CONTENT[10:20]),
+        ("bytes=1000000-", 206, CONTENT[1000000:]),
+        ("bytes=-5", 206, CONTENT[-5:]),
+        ("bytes=5-99999999", 206, CONTENT[5:]),
+        (f"bytes={len(CONTENT)}-", 416, None),
+        ("bytes=-0", 416, None),
+        ("bytes=9-3", 200, CONTENT),
+        ("bytes=0-1,5-6", 200, CONTENT),
+        ("lines=1-2", 200, CONTENT),
+    ],
+)
+async def test_a_part_of_an_artifact_can_be_asked_for(tmp_path: Path, asked: str, status: int, part: bytes | None) -> None:
+    write_main(tmp_path, ARTIFACTS)
+    async with at_work(an_agent(tmp_path)) as client:
+        run = await result_of(client)
+        reply = await client.get(f"/runs/{run['id']}/artifacts/deep/er/a b é.bin", headers={"Range": asked})
+    assert reply.status_code == status
+    if part is not None:
+        assert reply.content == part
+    if status == 416:
+        assert reply.headers["Content-Range"] == f"bytes */{len(CONTENT)}"
+    if status == 206:
+        first = CONTENT.index(part or b"") if len(part or b"") < 5 else None
+        assert reply.headers["Content-Range"].endswith(f"/{len(CONTENT)}")
+        assert first is None or reply.headers["Content-Range"].startswith(f"bytes {first}-")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["link", "folder/passwd", "folder", "fifo", "deep", "..%2f..%2f..%2fledger.db", "deep/../empty", "deep/%2e%2e/empty",
+     "%2fetc%2fpasswd", "/etc/passwd", "deep//er", ".", "", "a%00b", "x" * 5000],
+)  # fmt: skip
+async def test_there_is_no_way_out_of_the_artifact_folder(tmp_path: Path, path: str) -> None:
+    write_main(tmp_path, ARTIFACTS)
+    async with at_work(an_agent(tmp_path)) as client:
+        run = await result_of(client)
+        url = httpx.URL("http://agent").copy_with(raw_path=f"/runs/{run['id']}/artifacts/{path}".encode())
+        assert (await client.get(url)).status_code == 404
+    assert os.path.lexists(tmp_path / "state" / "runs" / run["id"] / "artifacts" / "link")

@@ -1,0 +1,173 @@
+"""`python -m vm_agent`: the agent as a process. Exit code 2: it was set up wrongly and did not start."""
+
+import argparse
+import asyncio
+import fcntl
+import importlib.metadata
+import logging
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from vm_agent import identity
+from vm_agent.agent import Agent
+from vm_agent.app import create_app
+from vm_agent.auth import ApiKey
+from vm_agent.cgroups import writable_group
+from vm_agent.fence import Fence
+from vm_agent.gpu import ChildProbe
+from vm_agent.identity import Identity, Metadata, NoMetadata
+from vm_agent.ledger import Ledger
+from vm_agent.power import PowerButton
+from vm_agent.process import LocalProcesses
+from vm_agent.runs import Runs
+from vm_agent.settings import BadSetting, Settings, from_environment
+
+METADATA_HOST = "169.254.169.254"
+
+log = logging.getLogger("vm_agent")
+
+
+def main() -> None:
+    """Read the settings, take the port, serve until SIGTERM."""
+    arguments = _arguments(sys.argv[1:])
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its comings and goings; ours say more
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        settings = from_environment()
+        lock = _only_agent(settings.state)
+        asyncio.run(_serve(settings, arguments.host, settings.port if arguments.port is None else arguments.port))
+        lock.close()
+    except BadSetting as problem:
+        log.critical("%s", problem)
+        sys.exit(2)
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="vm_agent", description="Accepts runs on this VM and executes them.")
+    parser.add_argument("--host", help="address to listen on (default: nic0's, from the metadata server)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: AGENT_PORT, else 8000; 0: any free one)")
+    return parser.parse_args(words)
+
+
+async def _serve(settings: Settings, host: str | None, port: int) -> None:
+    metadata = await _metadata(settings, host)
+    listening = await _listen(host or await _address(metadata), port)
+    agent = _agent(settings, metadata)
+    log.info("listening on http://%s:%s", *listening.getsockname()[:2])
+    await _Server(create_app(agent), agent).serve(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, except that a signal lets waiting calls go at once: they would hold up the shutdown."""
+
+    def __init__(self, app: ASGIApp, agent: Agent) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,  # the caller's address is what the socket says
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._agent = agent
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        log.info("%s: leaving", signal.Signals(sig).name)
+        asyncio.get_running_loop().call_soon_threadsafe(self._agent.runs.leave)
+        super().handle_exit(sig, frame)
+
+
+def _agent(settings: Settings, metadata: Metadata | NoMetadata) -> Agent:
+    boot_id = identity.boot_id(settings.root)
+    ledger = Ledger(settings.state / "ledger.db")
+    processes = LocalProcesses(
+        app=settings.app,
+        environment=settings.job_environment,
+        boot_id=boot_id,
+        stop_grace_seconds=settings.stop_grace_seconds,
+        groups=None if settings.emulated else writable_group(),
+    )
+    return Agent(
+        runs=Runs(ledger, processes, settings.state / "runs", settings.jobs, _now, _new_id),
+        fence=Fence(ledger, metadata, _now),
+        identity=Identity(metadata, boot_id),
+        gpu_probe=ChildProbe(),
+        power=PowerButton(_poweroff(settings, metadata)),
+        credentials=[ApiKey(settings.api_key)],
+        version=importlib.metadata.version("mayfly"),
+        gpu_required=settings.gpu_required,
+    )
+
+
+async def _metadata(settings: Settings, host: str | None) -> Metadata | NoMetadata:
+    if settings.metadata_host or host is None:
+        return Metadata(settings.metadata_host or METADATA_HOST)
+    return await identity.find_metadata(METADATA_HOST)
+
+
+async def _address(metadata: Metadata | NoMetadata) -> str:
+    """nic0's address: never 0.0.0.0, which would also answer where nobody looks."""
+    try:
+        address = await metadata.read("instance/network-interfaces/0/ip")
+    except OSError as problem:
+        raise BadSetting(
+            f"no --host given, and the metadata server does not tell nic0's address: {problem}"
+        ) from problem
+    if not address:
+        raise BadSetting("no --host given, and the metadata server knows no address of nic0")
+    return address
+
+
+async def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except OSError as problem:
+        raise BadSetting(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from problem
+
+
+def _poweroff(settings: Settings, metadata: Metadata | NoMetadata) -> Sequence[str] | None:
+    """On a laptop there is nothing to turn off but the laptop."""
+    if settings.poweroff or settings.emulated or isinstance(metadata, NoMetadata):
+        return settings.poweroff
+    return ("systemctl", "poweroff")
+
+
+def _only_agent(state: Path) -> TextIO:
+    """The lock of the state folder: two agents on one ledger would each take the other's run for a dead agent's."""
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = (state / "lock").open("a", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        raise BadSetting(f"another agent is at work in {state}") from problem
+    return lock
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:16]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The agent as a whole: what it is made of, how it gets ready, and how it leaves."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from vm_agent import policy
+from vm_agent.auth import Credential
+from vm_agent.fence import Fence
+from vm_agent.gpu import GpuProbe, NoGpu
+from vm_agent.problems import NotReady
+from vm_agent.protocol import Gpu, Greeting, Health
+from vm_agent.runs import Runs
+
+log = logging.getLogger(__name__)
+
+
+class Self(Protocol):
+    """What the machine knows about itself."""
+
+    @property
+    def boot_id(self) -> str:
+        """The kernel's name for this boot."""
+
+    async def instance_id(self) -> str | None:
+        """The number that `instances.get` shows."""
+
+    async def egress_ip(self) -> str | None:
+        """The external address on nic0."""
+
+
+class Power(Protocol):
+    """The machine's power button."""
+
+    async def off(self) -> None:
+        """Ask the machine to power off. Refused where it is not ours to turn off."""
+
+
+@dataclass
+class Agent:
+    """Everything the app needs. Made of ports, so that a simulation can bring its own."""
+
+    runs: Runs
+    fence: Fence
+    identity: Self
+    gpu_probe: GpuProbe
+    power: Power
+    credentials: Sequence[Credential]
+    version: str
+    gpu_required: bool = False
+    _health: Health = field(default_factory=lambda: Health(status="starting", stage="recovery"))
+    _gpus: list[Gpu] | None = None
+    _preparing: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Start getting ready; health says how far it is."""
+        self._preparing = asyncio.create_task(self._prepare())
+
+    async def end(self) -> None:
+        """Leave in order: what was live is ended and recorded if the time allows."""
+        self.runs.leave()
+        if self._preparing:
+            self._preparing.cancel()
+            await asyncio.wait({self._preparing})
+        await self.runs.left()
+
+    def health(self) -> Health:
+        """What anybody may know."""
+        if self.runs.closing:
+            return Health(status="starting", stage="leaving", detail="the agent is shutting down")
+        if self.runs.broken:
+            return Health(status="failed", stage="ledger", detail=self.runs.broken)
+        return self._health
+
+    async def greeting(self) -> Greeting:
+        """What a caller with credentials may know."""
+        instance_id, egress_ip = await asyncio.gather(self.identity.instance_id(), self.identity.egress_ip())
+        return Greeting(
+            **self.health().model_dump(),
+            version=self.version,
+            instance_id=instance_id,
+            boot_id=self.identity.boot_id,
+            egress_ip=egress_ip,
+            gpu=self._gpus,
+            run=self.runs.live(),
+            epoch=self.fence.ledger.epoch,
+        )
+
+    def must_be_ready(self) -> None:
+        """Raise NotReady unless a run could start now."""
+        if (health := self.health()).status != "ok":
+            raise NotReady(f"{health.stage}: {health.detail or health.status}")
+
+    async def _prepare(self) -> None:
+        try:
+            await self.runs.recover()
+            await self._find_gpus()
+            self._health = Health(status="ok")
+            log.info("ready: gpu=%s", [gpu.name for gpu in self._gpus] if self._gpus else None)
+        except Exception as problem:  # a health that says why is worth more than a process that is gone
+            log.exception("the agent cannot get ready")
+            self._health = Health(status="failed", stage=self._health.stage, detail=str(problem))
+
+    async def _find_gpus(self) -> None:
+        """Look once; where a GPU is required, until one answers: its driver may still be being installed."""
+        while True:
+            try:
+                self._gpus = [_gpu(facts) for facts in await self.gpu_probe.look()]
+            except NoGpu as problem:
+                log.info("no GPU: %s", problem)
+                if self.gpu_required:
+                    self._health = Health(status="starting", stage="gpu", detail=str(problem))
+                    await asyncio.sleep(policy.GPU_RETRY_SECONDS)
+                    continue
+            return
+
+
+def _gpu(facts: dict[str, Any]) -> Gpu:
+    return Gpu.model_validate(facts)

@@ -1,0 +1,89 @@
+"""The agent's HTTP face. Every endpoint is async and blocks on nothing: the app can also run on a virtual clock."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from vm_agent import file_routes, run_routes
+from vm_agent.agent import Agent
+from vm_agent.asking import agent_of, epoch_of
+from vm_agent.door import Door
+from vm_agent.problems import BadRequest, Busy, Refused
+from vm_agent.protocol import PROBLEM_MEDIA_TYPE, Problem
+from vm_agent.replies import problem, reply
+
+log = logging.getLogger(__name__)
+
+router = APIRouter()
+
+
+def create_app(agent: Agent) -> ASGIApp:
+    """The whole app around this agent, its door included."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        agent.begin()
+        try:
+            yield
+        finally:
+            await agent.end()
+
+    app = FastAPI(title="Mayfly agent", version=agent.version, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.agent = agent
+    for part in (router, run_routes.router, file_routes.router):
+        app.include_router(part)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _misunderstood)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _crashed)
+    return Door(app, credentials=agent.credentials, fence=agent.fence)
+
+
+@router.get("/")
+async def health(request: Request) -> Response:
+    """Is the agent well? With credentials: who and what it is, and what it is doing."""
+    agent = agent_of(request)
+    said = await agent.greeting() if request.state.caller else agent.health()
+    return reply(said, 200 if said.status == "ok" else 503, {"Cache-Control": "no-store"})
+
+
+@router.post("/poweroff")
+async def power_off(request: Request) -> Response:
+    """Turn the machine off. Not under a live run: cancel that first."""
+    agent = agent_of(request)
+    await agent.fence.admit(epoch_of(request))
+    if live := agent.runs.live():
+        raise Busy(f"run {live.id} is {live.state}")
+    await agent.power.off()
+    return Response(status_code=202)
+
+
+async def _refused(_: Request, refused: Exception) -> Response:
+    assert isinstance(refused, Refused)  # noqa: S101 - it is registered for nothing else
+    return problem(refused)
+
+
+async def _misunderstood(_: Request, wrong: Exception) -> Response:
+    assert isinstance(wrong, RequestValidationError)  # noqa: S101
+    return problem(BadRequest("; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong.errors())))
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    """No such path, or no such method on it."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code = "not-found" if error.status_code == 404 else "bad-request"  # noqa: PLR2004
+    said = Problem(title=error.detail, status=error.status_code, code=code)
+    return Response(said.model_dump_json(), error.status_code, error.headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+async def _crashed(request: Request, _: Exception) -> Response:
+    """Our own mistake. Starlette raises it again behind us, and uvicorn logs its traceback."""
+    log.error("%s %s failed", request.method, request.url.path)
+    said = Problem(title="The agent made a mistake", status=500, detail="its log has the traceback", code="internal")
+    return Response(said.model_dump_json(), 500, media_type=PROBLEM_MEDIA_TYPE)

@@ -1,0 +1,73 @@
+"""What callers may say in a request, read and checked."""
+
+import json
+import re
+from typing import Any
+
+from fastapi import Request
+from pydantic import ValidationError
+
+from vm_agent import policy
+from vm_agent.agent import Agent
+from vm_agent.problems import BadRequest, TooLarge
+from vm_agent.protocol import KEY_HEADER, PARAMS_BYTES_MAX, START_MEDIA_TYPE, WAIT_SECONDS_MAX, StartRequest
+
+
+def agent_of(request: Request) -> Agent:
+    """The agent behind this app."""
+    return request.app.state.agent  # type: ignore[no-any-return]
+
+
+def epoch_of(request: Request) -> int | None:
+    """The epoch the caller spoke with; the door has checked it."""
+    return request.state.epoch  # type: ignore[no-any-return]
+
+
+def key_of(request: Request) -> str | None:
+    """The caller's Idempotency-Key, if it gave one."""
+    key = request.headers.get(KEY_HEADER)
+    if key is not None and not (0 < len(key) <= policy.KEY_LENGTH_MAX and key.isascii() and key.isprintable()):
+        raise BadRequest(f"{KEY_HEADER} must be 1 to {policy.KEY_LENGTH_MAX} printable ASCII characters")
+    return key
+
+
+def preferred_wait(request: Request) -> int | None:
+    """`Prefer: wait=N` in seconds (RFC 7240)."""
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", request.headers.get("Prefer", ""), re.IGNORECASE)
+    return min(int(found[1]), WAIT_SECONDS_MAX) if found else None
+
+
+async def start_request(request: Request) -> StartRequest:
+    """What to start: a whole StartRequest, or plain params; no body means no params."""
+    said = _json(await _body(request))
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type != START_MEDIA_TYPE:
+        said = {"params": said}
+    try:
+        start = StartRequest.model_validate(said)
+    except ValidationError as wrong:
+        raise BadRequest("; ".join(f"{_place(one['loc'])}: {one['msg']}" for one in wrong.errors())) from wrong
+    if len(json.dumps(start.params)) > PARAMS_BYTES_MAX:
+        raise TooLarge(f"params may be {PARAMS_BYTES_MAX} bytes of JSON at most")
+    return start
+
+
+async def _body(request: Request) -> bytes:
+    """The body, given up on as soon as it is too large: what a header claims about it is not believed."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > policy.BODY_BYTES_MAX:
+            raise TooLarge(f"a body may be {policy.BODY_BYTES_MAX} bytes at most")
+    return body
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body) if body.strip() else {}
+    except (ValueError, RecursionError) as problem:
+        raise BadRequest(f"the body is not JSON: {problem}") from problem
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "body"

@@ -1,0 +1,133 @@
+"""Inside the job's own process: imports `module:function`, calls it, and leaves its result or its failure in files.
+
+    python -P -m vm_agent.call FOLDER
+
+SIGTERM raises SystemExit in the job, so that its `finally` blocks run before the grace is over.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import inspect
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vm_agent.job import Context
+
+EXIT_TERMINATED = 143
+
+
+class BadJob(Exception):
+    """The job cannot be called, or its result cannot be kept."""
+
+
+def main(folder: Path) -> int:
+    """Call the job; returns the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a line is in the log when it is printed
+    order = json.loads((folder / "order.json").read_text(encoding="utf-8"))
+    try:
+        result = _call(order, folder)
+        _keep(folder / "result.json", result, order["result_bytes_max"])
+    except BadJob as problem:
+        return _fail(folder, str(problem))
+    except SystemExit as leaving:
+        return _left(folder, leaving)
+    except BaseException as problem:  # noqa: BLE001 - whatever a job raises is how it failed
+        traceback.print_exc()
+        return _fail(folder, traceback.format_exception_only(problem)[-1].strip(), told=True)
+    return 0
+
+
+def _call(order: Mapping[str, Any], folder: Path) -> Any:
+    sys.path.insert(0, order["cwd"])
+    sys.argv = [order["function"]]
+    function = _find(order["function"], order["cwd"])
+    if _wants_context(order["function"], function):
+        answer = function(_context(order, folder))
+    elif order["mode"] == "test" and not order["function"].endswith(":test"):
+        raise BadJob(
+            f"{order['function']} takes no context, so it could not know that this is a rehearsal: "
+            "it was not called. Let it take one argument and look at its `rehearsal`."
+        )
+    else:
+        answer = function()
+    return asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer
+
+
+def _find(name: str, app: str) -> Callable[..., Any]:
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as problem:
+        if problem.name is None or not f"{module_name}.".startswith(f"{problem.name}."):
+            raise
+        raise BadJob(f"there is no module {problem.name!r} for the job {name} (looked in {app} first)") from problem
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise BadJob(f"module {module_name!r} ({module.__file__}) has no function {attribute!r}")
+    return function  # type: ignore[no-any-return]
+
+
+def _wants_context(name: str, function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    required = [
+        one for one in parameters if one.default is one.empty and one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}
+    ]
+    if len(required) > 1 or any(one.kind is one.KEYWORD_ONLY for one in required):
+        raise BadJob(f"{name} must take no argument, or one: a vm_agent.job.Context")
+    return bool(required)
+
+
+def _context(order: Mapping[str, Any], folder: Path) -> Context:
+    deadline = order["deadline"]
+    return Context(
+        params=json.loads((folder / "params.json").read_text(encoding="utf-8")),
+        mode=order["mode"],
+        artifacts=folder / "artifacts",
+        deadline=datetime.fromisoformat(deadline) if deadline else None,
+        progress_file=folder / "progress.json",
+    )
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer
+
+
+def _keep(path: Path, result: Any, limit_bytes: int) -> None:
+    try:
+        text = json.dumps(result, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise BadJob(f"the job's result, a {type(result).__name__}, is not JSON: {problem}") from problem
+    if len(text) > limit_bytes:
+        raise BadJob(
+            f"the job's result is {len(text)} bytes of JSON, at most {limit_bytes} are kept: write an artifact"
+        )
+    path.write_text(text, encoding="ascii")
+
+
+def _left(folder: Path, leaving: SystemExit) -> int:
+    """What sys.exit() means: None and numbers are exit codes, anything else is a message on the way out."""
+    if leaving.code is None or isinstance(leaving.code, int):
+        return (leaving.code or 0) & 0xFF
+    print(leaving.code, file=sys.stderr)  # noqa: T201
+    return _fail(folder, str(leaving.code), told=True)
+
+
+def _fail(folder: Path, detail: str, *, told: bool = False) -> int:
+    if not told:
+        print(f"mayfly: {detail}", file=sys.stderr)  # noqa: T201
+    (folder / "failure.json").write_text(json.dumps({"detail": detail[:4000]}), encoding="utf-8")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,111 @@
+"""Which machine this is: the metadata server of Compute Engine, read over a plain socket; and the kernel's boot id."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm_agent import policy
+from vm_agent.protocol import LEASE_ATTRIBUTE
+
+_REPLY_BYTES_MAX = 1 << 20
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The metadata server at `host` ("name" or "address:port")."""
+
+    host: str
+
+    async def read(self, path: str) -> str | None:
+        """The value below computeMetadata/v1/, None if there is none. OSError when no answer can be had."""
+        try:
+            async with asyncio.timeout(policy.METADATA_SECONDS):
+                status, body = await self._get(path)
+        except TimeoutError as problem:
+            raise OSError(f"no answer from the metadata server at {self.host}") from problem
+        if status == _NOT_FOUND:
+            return None
+        if status != 200:  # noqa: PLR2004 - HTTP's own word for success
+            raise OSError(f"the metadata server answered {status} for {path}")
+        return body
+
+    async def lease(self) -> str | None:
+        """The lease on this VM, as the orchestrator wrote it."""
+        return await self.read(f"instance/attributes/{LEASE_ATTRIBUTE}")
+
+    async def _get(self, path: str) -> tuple[int, str]:
+        address, _, port = self.host.partition(":")
+        reader, writer = await asyncio.open_connection(address, int(port or 80))
+        try:
+            # HTTP/1.0: the answer comes unchunked and ends with the connection.
+            request = f"GET /computeMetadata/v1/{path} HTTP/1.0\r\nHost: {self.host}\r\nMetadata-Flavor: Google\r\n\r\n"
+            writer.write(request.encode("ascii"))
+            head, _, body = (await _all(reader)).partition(b"\r\n\r\n")
+        finally:
+            writer.close()
+        try:
+            return int(head.split(None, 2)[1]), body.decode("utf-8")
+        except (IndexError, ValueError) as problem:
+            raise OSError(f"the metadata server at {self.host} does not speak HTTP") from problem
+
+
+class NoMetadata:
+    """What a machine outside Compute Engine knows about itself."""
+
+    async def read(self, path: str) -> str | None:  # noqa: ARG002
+        """There is nothing to read."""
+        return None
+
+    async def lease(self) -> str | None:
+        """Nobody can lease this machine."""
+        return None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this machine is, as it sees itself now: the external address may come and go while it runs."""
+
+    metadata: Metadata | NoMetadata
+    boot_id: str
+
+    async def instance_id(self) -> str | None:
+        """The number that `instances.get` shows."""
+        return await self._seen("instance/id")
+
+    async def egress_ip(self) -> str | None:
+        """The external address on nic0."""
+        return await self._seen("instance/network-interfaces/0/access-configs/0/external-ip") or None
+
+    async def _seen(self, path: str) -> str | None:
+        try:
+            return await self.metadata.read(path)
+        except OSError:
+            return None
+
+
+async def find_metadata(host: str) -> Metadata | NoMetadata:
+    """The metadata server if this is a VM of Compute Engine (or says it is one), else none."""
+    metadata = Metadata(host)
+    try:
+        await metadata.read("instance/id")
+    except OSError:
+        return NoMetadata()
+    return metadata
+
+
+def boot_id(root: Path) -> str:
+    """The kernel's name for this boot."""
+    try:
+        return (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+async def _all(reader: asyncio.StreamReader) -> bytes:
+    reply = b""
+    while chunk := await reader.read(1 << 16):
+        reply += chunk
+        if len(reply) > _REPLY_BYTES_MAX:
+            raise OSError("the metadata server's answer has no end")
+    return reply

@@ -1,0 +1,31 @@
+"""Every number of the agent, with its reason."""
+
+from vm_agent.protocol import PARAMS_BYTES_MAX
+
+STOP_GRACE_SECONDS = (
+    10.0  # SIGTERM to SIGKILL on cancel and at the deadline: time to close positions or write a checkpoint
+)
+STOP_GRACE_SECONDS_MAX = 3600.0  # a job that takes longer to stop should have been given a deadline
+LEFTOVER_GRACE_SECONDS = 2.0  # the same for what a finished job, or a dead agent, left behind
+KEEPER_GRACE_SECONDS = 10.0  # how much longer than all graces a run's keeper may take before the agent does its work
+SHUTDOWN_SECONDS = 25.0  # what the agent's own SIGTERM may take: Compute Engine pulls the plug 30 s (Spot) after asking
+
+TICK_SECONDS = 0.1  # how often a live run's log and progress are looked at: two stat calls
+LOG_REPLY_BYTES_MAX = 4 << 20  # one answer of the log: bounded, and few round trips for 100 MB
+CHUNK_BYTES = 256 << 10  # one read of a file on the event loop: well under a millisecond
+
+BODY_BYTES_MAX = PARAMS_BYTES_MAX + (64 << 10)  # the params, and room for the rest of a StartRequest
+KEY_LENGTH_MAX = 255  # characters of an Idempotency-Key
+FOLDERS_KEPT = 50  # finished runs whose log and artifacts stay on the VM's disk; the ledger itself forgets nothing
+RUNS_LISTED = 100
+
+METADATA_SECONDS = (
+    2.0  # one read of the metadata server: it answers in a millisecond, or is being maintained for a second
+)
+GPU_PROBE_SECONDS = 60.0  # a driver's first initialisation without persistence mode takes seconds per GPU
+GPU_RETRY_SECONDS = 2.0  # a driver that is still being installed comes up minutes after boot: look again soon
+
+# The job yields the CPU to the agent. Niceness, not a cgroup weight: it needs no controller, so it works everywhere.
+JOB_NICENESS = 10
+# When memory runs out the kernel takes the job, not the keeper that would tell how it ended.
+JOB_OOM_SCORE = 500

@@ -1,0 +1,119 @@
+"""Why the agent refuses: one tree, sorted by what the caller must do. The message is the problem's detail.
+
+Refused
+├── BadRequest 400 · TooLarge 413 · KeyReused 422 · BadRange 416      mend the request
+├── Unauthorized 401                                                  show credentials
+├── NotFound 404                                                      it is not here
+├── Busy · AttemptRefused · StaleEpoch · LeaseLive 409                 somebody else is in the way
+└── NotReady 503                                                      come back later
+"""
+
+from typing import ClassVar
+
+
+class Refused(Exception):
+    """The agent will not do this."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "refused"
+
+    @property
+    def title(self) -> str:
+        """The first line of the class's docstring."""
+        return (type(self).__doc__ or "").splitlines()[0].rstrip(".")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer carries besides its body."""
+        return {}
+
+
+class BadRequest(Refused):
+    """The request cannot be understood."""
+
+    status, code = 400, "bad-request"
+
+
+class TooLarge(Refused):
+    """The body is too large."""
+
+    status, code = 413, "too-large"
+
+
+class KeyReused(Refused):
+    """This key was used for something else."""
+
+    status, code = 422, "key-reused"
+
+
+class BadRange(Refused):
+    """No such range in this file."""
+
+    status, code = 416, "bad-range"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes")
+        self._size = size
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 9110: the true size goes with the refusal."""
+        return {"Content-Range": f"bytes */{self._size}"}
+
+
+class Unauthorized(Refused):
+    """Credentials are missing or wrong."""
+
+    status, code = 401, "unauthorized"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 9110 asks for a challenge."""
+        return {"WWW-Authenticate": 'ApiKey realm="mayfly agent"'}
+
+
+class NotFound(Refused):
+    """There is no such thing here."""
+
+    status, code = 404, "not-found"
+
+
+class UnknownRun(NotFound):
+    """There is no such run."""
+
+    code = "unknown-run"
+
+
+class Busy(Refused):
+    """Another run is live."""
+
+    status, code = 409, "busy"
+
+
+class AttemptRefused(Refused):
+    """The attempt before this one was not interrupted."""
+
+    status, code = 409, "attempt-refused"
+
+
+class StaleEpoch(Refused):
+    """A later lease has spoken to this agent."""
+
+    status, code = 409, "stale-epoch"
+
+
+class LeaseLive(Refused):
+    """This VM is leased and the call carries no epoch."""
+
+    status, code = 409, "lease-live"
+
+
+class NotReady(Refused):
+    """The agent is not ready."""
+
+    status, code = 503, "not-ready"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Soon enough to matter, late enough not to hammer."""
+        return {"Retry-After": "1"}

@@ -1,0 +1,196 @@
+"""The keeper of one run: a small process between the agent and the job, so that neither can take the other down.
+
+    python -P -m vm_agent.runner FOLDER                 keep: started by the agent, which holds the other end of stdin
+    python -P -m vm_agent.runner FOLDER PID STARTED     clear away what a keeper that died (PID, start time) left behind
+
+It waits for GO on stdin, starts the job, and ends everything the job started when the job ends, when its deadline
+comes, on STOP, or when stdin closes because the agent is gone. Then it writes `outcome.json`, and `artifacts.json`
+with sizes and hashes.
+Orphans of the job become its children (subreaper); the job itself dies with it (parent death signal).
+Files: the order is FOLDER/order.json; stdout and stderr are the run's log, which the job inherits.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+GO, STOP = b"g", b"s"
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_SIGNALS_OUTLIVED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the keeper must tell how the job took them
+
+
+def main(arguments: list[str]) -> None:
+    """Keep a run, or clear one away."""
+    folder = Path(arguments[0])
+    order = json.loads((folder / "order.json").read_text(encoding="utf-8"))
+    if len(arguments) > 1:
+        _family(order, leader=(int(arguments[1]), arguments[2])).end(order["leftover_grace_seconds"])
+    else:
+        _write(folder / "outcome.json", keep(order))
+    if not (folder / "artifacts.json").exists():
+        from vm_agent.artifacts import inventory  # noqa: PLC0415 - the job has ended: now imports cost nobody anything
+
+        _write(folder / "artifacts.json", inventory(folder / "artifacts"))
+
+
+def keep(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Start the job when told to, follow it to its end, and say how it ended."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    watch = Watch()
+    if reason := watch.until_go():
+        return {"reason": reason}
+    try:
+        job = _start(order)
+    except OSError as problem:
+        return {"reason": None, "error": f"cannot start {order['argv'][0]!r}: {problem.strerror}"}
+    deadline = None if order["timeout_seconds"] is None else time.monotonic() + order["timeout_seconds"]
+    family = _family(order)  # imports now, while the job works, not when somebody waits for its end
+    reason = watch.until_end_of(job, deadline)
+    grace = order["stop_grace_seconds"] if reason else order["leftover_grace_seconds"]
+    count = family.end(grace)
+    if count and not reason:
+        print(f"mayfly: the job left {count} processes behind; they were ended", file=sys.stderr)  # noqa: T201
+    status = watch.status_of(job)
+    return {"reason": reason, "exit_code": max(status, 0) if status >= 0 else None, "signal": _name(-status)}
+
+
+class Watch:
+    """Sleeps until the agent speaks, a child ends or a moment comes; collects the status of every child."""
+
+    def __init__(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        os.set_blocking(reading, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, *_SIGNALS_OUTLIVED):
+            signal.signal(number, lambda *_: None)  # a handler, not SIG_IGN: the job must not inherit deafness
+        self._wakeups = reading
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(reading, selectors.EVENT_READ)
+        self._selector.register(0, selectors.EVENT_READ)
+        self._statuses: dict[int, int] = {}
+
+    def until_go(self) -> str | None:
+        """None once the agent says GO; else why the job must not start."""
+        while True:
+            heard = self._heard(None)
+            if heard is not None:
+                return None if heard == GO else _reason(heard)
+
+    def until_end_of(self, job: int, deadline: float | None) -> str | None:
+        """None once the job's first process has ended; else why it must be ended."""
+        while True:
+            self._collect()
+            if job in self._statuses:
+                return None
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return "deadline"
+            heard = self._heard(left)
+            if heard is not None and heard != GO:
+                return _reason(heard)
+
+    def status_of(self, job: int) -> int:
+        """The exit code, or minus the signal. The process has been seen gone."""
+        while job not in self._statuses:
+            time.sleep(0.001)
+            self._collect()
+        return self._statuses[job]
+
+    def _heard(self, seconds: float | None) -> bytes | None:
+        """What the agent said (b"": it is gone), or None if something else woke us or the time is over."""
+        for key, _ in self._selector.select(seconds):
+            if key.fd == 0:
+                return os.read(0, 1)
+            os.read(self._wakeups, 4096)
+        return None
+
+    def _collect(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                self._statuses[pid] = os.waitstatus_to_exitcode(status)
+
+
+def _reason(heard: bytes) -> str:
+    return "cancelled" if heard == STOP else "abandoned"
+
+
+def _start(order: Mapping[str, Any]) -> int:
+    job = subprocess.Popen(
+        order["argv"],
+        cwd=order["cwd"],
+        env={**os.environ, **order["environment"]},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_within(order),  # noqa: PLW1509 - this process has one thread
+    )
+    job.returncode = 0  # its status is collected by Watch, with those of its orphans
+    return job.pid
+
+
+def _within(order: Mapping[str, Any]) -> Callable[[], None]:
+    """What the job's process does to itself before it becomes the job: precautions, none of which can stop it."""
+
+    def precautions() -> None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.nice(order["niceness"])
+        _put("/proc/self/autogroup", order["niceness"])  # where sessions are scheduled against each other
+        _put("/proc/self/oom_score_adj", order["oom_score"])
+        if order["group"]:
+            _put(f"{order['group']}/cgroup.procs", 0)
+
+    return precautions
+
+
+def _family(order: Mapping[str, Any], leader: tuple[int, str] | None = None) -> Any:
+    from vm_agent.family import Family  # noqa: PLC0415 - psutil takes 40 ms to import, and the job has been started by now
+
+    group = Path(order["group"]) if order["group"] else None
+    return Family(order["run_id"], leader=leader, group=group, spared=frozenset({os.getpid()}))
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _put(path: str, value: int) -> None:
+    with contextlib.suppress(OSError):
+        Path(path).write_text(str(value), encoding="ascii")
+
+
+def _name(number: int) -> str | None:
+    if number <= 0:
+        return None
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _write(path: Path, value: Any) -> None:
+    """The whole file or none of it, on disk before it has its name."""
+    draft = path.with_suffix(".new")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,89 @@
+"""What the agent is told from outside: the only place where its environment is read."""
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm_agent import policy
+from vm_agent.protocol import CommandJob, FunctionJob, Job, Mode
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_WITHHELD = frozenset({"MAYFLY_API_KEY"})  # a job has no business commanding the agent
+
+
+class BadSetting(Exception):
+    """A setting is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field for each setting; see from_environment for their names."""
+
+    api_key: str
+    state: Path
+    app: Path
+    root: Path
+    port: int
+    metadata_host: str | None
+    jobs: Mapping[Mode, Job]
+    gpu_required: bool
+    stop_grace_seconds: float
+    poweroff: Sequence[str] | None
+    job_environment: Mapping[str, str]
+
+    @property
+    def emulated(self) -> bool:
+        """Whether this machine is a folder on another one, whose control groups and power button are not ours."""
+        return self.root != Path("/")
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings, or BadSetting."""
+    if not environment.get("MAYFLY_API_KEY", "").strip():
+        raise BadSetting("MAYFLY_API_KEY is not set: without a way to authenticate the agent would obey anybody")
+    root = Path(environment.get("MAYFLY_ROOT") or "/").resolve()
+    app = Path(environment.get("MAYFLY_APP") or root / "opt/mayfly/src").resolve()
+    return Settings(
+        api_key=environment["MAYFLY_API_KEY"].strip(),
+        state=Path(environment.get("MAYFLY_STATE") or root / "var/lib/mayfly").resolve(),
+        app=app,
+        root=root,
+        port=_port(environment.get("AGENT_PORT") or "8000"),
+        metadata_host=environment.get("GCE_METADATA_HOST") or None,
+        jobs=_jobs(environment.get("MAYFLY_JOB", "")),
+        gpu_required=environment.get("MAYFLY_REQUIRE_GPU", "").lower() in {"1", "true", "yes"},
+        stop_grace_seconds=_seconds(environment.get("MAYFLY_STOP_GRACE_SECONDS", ""), policy.STOP_GRACE_SECONDS),
+        poweroff=shlex.split(environment.get("MAYFLY_POWEROFF", "")) or None,
+        job_environment={name: value for name, value in environment.items() if name not in _WITHHELD},
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004 - TCP's own limit
+        raise BadSetting(f"AGENT_PORT is {text!r}, not a port number")
+    return int(text)
+
+
+def _seconds(text: str, default: float) -> float:
+    try:
+        seconds = float(text) if text.strip() else default
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= policy.STOP_GRACE_SECONDS_MAX:
+        limit = policy.STOP_GRACE_SECONDS_MAX
+        raise BadSetting(f"MAYFLY_STOP_GRACE_SECONDS is {text!r}, not a number of seconds up to {limit:.0f}")
+    return seconds
+
+
+def _jobs(spec: str) -> Mapping[Mode, Job]:
+    """The default job of each mode: without a spec the original's main:run and main:test; else the one job for both."""
+    if not spec.strip():
+        return {mode: FunctionJob(function=f"main:{mode}") for mode in Mode}
+    try:
+        job = FunctionJob(function=spec) if _FUNCTION.fullmatch(spec) else CommandJob(command=shlex.split(spec))
+    except ValueError as problem:
+        raise BadSetting(f"MAYFLY_JOB is {spec!r}, neither module:function nor a command: {problem}") from problem
+    return dict.fromkeys(Mode, job)
