@@ -1,0 +1,219 @@
+"""The agent over HTTP (ports `Agent` and `Output`)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.agent_errors import refusal
+from orchestrator.errors import AgentFault, AgentSilent, BadUsage, Transient
+from orchestrator.patience import patiently, uninterrupted
+from orchestrator.policy import Policy
+from orchestrator.ports import Clock
+from vm_agent.protocol import (
+    API_KEY_HEADER,
+    EPOCH_HEADER,
+    KEY_HEADER,
+    LOG_COMPLETE_HEADER,
+    LOG_NEXT_HEADER,
+    START_MEDIA_TYPE,
+    WAIT_SECONDS_MAX,
+    Artifact,
+    ArtifactList,
+    Greeting,
+    Mode,
+    RunList,
+    RunView,
+    StartRequest,
+)
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+_BODY_BYTES_MAX = 16 << 20  # a few runs with the largest result each; more is not our agent
+_NOT_NOW = 500
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+class AgentClient:
+    """One agent, at one address ("http://IP:8000"). Silence beyond `policy.agent_calls` is AgentSilent."""
+
+    def __init__(self, base_url: str, api_key: str, policy: Policy, clock: Clock) -> None:
+        if not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key and api_key):
+            raise BadUsage("The agent's key (AGENT_KEY or its secret) must be plain ASCII text in one line, not empty.")
+        self._url = base_url
+        self._policy = policy
+        self._clock = clock
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            headers={API_KEY_HEADER: api_key, "Accept-Encoding": "identity"},
+            trust_env=False,  # straight to that address: no proxy gets to see the key
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def greet(self, epoch: int) -> Greeting | None:
+        """One short try. What is not our agent's word (a refused connection, some other server) is nobody."""
+        whole = self._policy.agent_connect + self._policy.agent_answer
+        try:
+            async with asyncio.timeout(whole.total_seconds()):
+                answer = await self._send("GET", "/", headers={EPOCH_HEADER: str(epoch)})
+        except (Transient, TimeoutError):
+            return None
+        if answer.status in {200, 503}:
+            return _parsed(Greeting, answer.body)
+        if answer.status >= _NOT_NOW:
+            return None
+        raise refusal(answer.status, answer.body, "greet us")
+
+    async def find(self, key: str, mode: Mode, attempt: int) -> RunView | None:
+        """Ask its ledger."""
+        found = await self._get(RunList, "/runs", "look up the run", params={"key": key})
+        return next((run for run in found.runs if (run.key, run.mode, run.attempt) == (key, mode, attempt)), None)
+
+    async def start(self, key: str, epoch: int, mode: Mode, order: StartRequest) -> RunView:
+        """The key makes it safe to ask again: the agent answers with the run that it accepted before."""
+        headers = {KEY_HEADER: key, EPOCH_HEADER: str(epoch), "Content-Type": START_MEDIA_TYPE}
+        body = order.model_dump_json().encode()
+
+        async def once() -> RunView:
+            sent = self._send("POST", f"/{mode.value}", headers=headers, content=body)
+            return _accepted(RunView, await uninterrupted(sent), "start the run")
+
+        return await self._patiently(once)
+
+    async def follow(self, run: RunView) -> RunView:
+        """A long poll; a connection that breaks is made anew."""
+        if run.state.finished:
+            return run  # nothing can change any more
+        wait = self._longest_wait()
+        params = {"wait": wait.total_seconds(), "seen": run.version}
+        return await self._get(RunView, f"/runs/{quote(run.id)}", "show the run", params=params, wait=wait)
+
+    async def read_log(self, run_id: str, offset: int) -> tuple[bytes, int, bool]:
+        """A long poll by byte offset, so that nothing is lost or read twice over a broken connection."""
+        wait = self._longest_wait()
+        params = {"offset": offset, "wait": wait.total_seconds()}
+
+        async def once() -> tuple[bytes, int, bool]:
+            answer = await self._send("GET", f"/runs/{quote(run_id)}/logs", params=params, wait=wait)
+            if answer.status != httpx.codes.OK:
+                raise refusal(answer.status, answer.body, "show the log")
+            after = int(answer.headers.get(LOG_NEXT_HEADER, offset + len(answer.body)))
+            return answer.body, after, answer.headers.get(LOG_COMPLETE_HEADER) == "true"
+
+        return await self._patiently(once)
+
+    async def artifacts(self, run_id: str) -> list[Artifact]:
+        """The files of the run."""
+        return (await self._get(ArtifactList, f"/runs/{quote(run_id)}/artifacts", "list the files")).artifacts
+
+    async def download(self, run_id: str, path: str) -> AsyncIterator[bytes]:
+        """A connection that breaks on the way is made anew, from the byte where it broke.
+
+        HTTP's own framing tells a whole file from a part of one.
+        """
+        url = f"/runs/{quote(run_id)}/artifacts/{quote(path)}"
+        got = broken = 0
+        while True:
+            response = await self._patiently(partial(self._open, url, got))
+            try:
+                async for piece in response.aiter_raw():
+                    got, broken = got + len(piece), 0
+                    yield piece
+            except httpx.TransportError as error:
+                broken += 1
+                if broken >= self._policy.agent_calls.tries:
+                    raise AgentSilent(f"The agent at {self._url} keeps breaking off while it sends {path}.") from error
+            else:
+                return
+            finally:
+                await response.aclose()
+
+    def _longest_wait(self) -> timedelta:
+        return min(self._policy.log_poll, timedelta(seconds=WAIT_SECONDS_MAX))
+
+    def _timeout(self, wait: timedelta) -> httpx.Timeout:
+        answer = (self._policy.agent_answer + wait).total_seconds()
+        return httpx.Timeout(answer, connect=self._policy.agent_connect.total_seconds())
+
+    async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await patiently(once, self._policy.agent_calls, self._clock)
+        except Transient as silence:
+            raise AgentSilent(str(silence)) from silence
+
+    async def _get(
+        self,
+        model: type[M],
+        path: str,
+        what: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        wait: timedelta = timedelta(),
+    ) -> M:
+        async def once() -> M:
+            return _accepted(model, await self._send("GET", path, params=params, wait=wait), what)
+
+        return await self._patiently(once)
+
+    async def _send(self, method: str, path: str, *, wait: timedelta = timedelta(), **request: Any) -> _Answer:
+        """One request, one answer, bounded in size; whatever happens to the connection is Transient."""
+        body = bytearray()
+        try:
+            async with self._http.stream(method, path, timeout=self._timeout(wait), **request) as response:
+                async for piece in response.aiter_raw():
+                    body += piece
+                    if len(body) > _BODY_BYTES_MAX:
+                        raise AgentFault(
+                            f"{self._url} answered {method} {path} with more than {_BODY_BYTES_MAX} bytes."
+                        )
+        except httpx.TransportError as error:
+            raise self._lost(error) from error
+        return _Answer(response.status_code, response.headers, bytes(body))
+
+    async def _open(self, url: str, offset: int) -> httpx.Response:
+        """The answer to a download, with its body still to come."""
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        request = self._http.build_request("GET", url, headers=headers, timeout=self._timeout(timedelta()))
+        try:
+            response = await self._http.send(request, stream=True)
+            if response.status_code == (httpx.codes.PARTIAL_CONTENT if offset else httpx.codes.OK):
+                return response
+            body = await response.aread()
+        except httpx.TransportError as error:
+            raise self._lost(error) from error
+        raise refusal(response.status_code, body, "send the file")
+
+    def _lost(self, error: httpx.TransportError) -> Transient:
+        return Transient(f"The agent at {self._url} does not answer: {type(error).__name__} {error}.")
+
+
+def _parsed(model: type[M], body: bytes) -> M | None:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError:
+        return None
+
+
+def _accepted(model: type[M], answer: _Answer, what: str) -> M:
+    if not httpx.codes.is_success(answer.status):
+        raise refusal(answer.status, answer.body, what)
+    parsed = _parsed(model, answer.body)
+    if parsed is None:
+        raise AgentFault(f"The agent was asked to {what}, and its answer makes no sense: {answer.body[:200]!r}")
+    return parsed

@@ -1,0 +1,119 @@
+"""Drive: look, think, act; up the ladder until the run has finished, down it until nothing is left on."""
+
+import asyncio
+
+from orchestrator.account import outcome_of, receipt_of
+from orchestrator.errors import BadUsage, Conflict, MayflyError
+from orchestrator.events import Ended, Note
+from orchestrator.goal import Down, goal_of
+from orchestrator.ladder import Move, next_move
+from orchestrator.look import look_down, look_up
+from orchestrator.moves import climb, descend
+from orchestrator.ports import World
+from orchestrator.run import Outcome, Receipt, Run, Verdict
+from orchestrator.seen import Seen
+from orchestrator.trip import Trip
+
+
+async def drive(run: Run, world: World, called_off: asyncio.Event) -> Receipt:
+    """One run, from the lease to the lease given back.
+
+    Setting `called_off` (SIGTERM, Ctrl-C) turns the trip round wherever it is. Raises BadUsage; every other ending is
+    a receipt.
+    """
+    trip = Trip(run, world)
+    renewing = asyncio.create_task(trip.keeper.renew_for_ever())
+    try:
+        verdict = await _up_until_turned_round(trip, called_off)
+        clean = not trip.touched or await _down_in_time(trip, verdict, called_off)
+    finally:
+        renewing.cancel()
+    receipt = receipt_of(trip, verdict, clean=clean, called_off=called_off.is_set())
+    world.tell(Ended(receipt))
+    return receipt
+
+
+async def _up_until_turned_round(trip: Trip, called_off: asyncio.Event) -> Verdict:
+    going_up = asyncio.create_task(_go_up(trip))
+    signal, loss = asyncio.create_task(called_off.wait()), asyncio.create_task(trip.keeper.lost.wait())
+    try:
+        await asyncio.wait({going_up, signal, loss}, return_when=asyncio.FIRST_COMPLETED)
+        if going_up.done():
+            return going_up.result()
+        going_up.cancel()
+        await asyncio.wait({going_up}, timeout=trip.world.policy.settle_after_sigterm.total_seconds())
+        trip.in_flight = going_up
+        return _turned_round(trip)
+    finally:
+        signal.cancel()
+        loss.cancel()
+
+
+def _turned_round(trip: Trip) -> Verdict:
+    if not trip.keeper.lost.is_set():
+        return Verdict(Outcome.TERMINATED, "Called off by a signal.")
+    outcome = Outcome.BUSY if trip.view is None else Outcome.INTERRUPTED
+    return Verdict(outcome, f"Somebody else took the lease on {trip.run.instance}; it was left to them.")
+
+
+async def _go_up(trip: Trip) -> Verdict:
+    """The verdict of the run, or of what stood in its way."""
+    try:
+        seen: Seen | None = None
+        while True:
+            seen = seen or await look_up(trip.run, trip.world)
+            trip.saw(seen)
+            goal = goal_of(seen, trip.run)
+            if isinstance(goal, Down):
+                return goal.verdict
+            seen = await _climb_or_look_again(next_move(seen, goal), seen, trip)
+    except BadUsage:
+        raise
+    except MayflyError as error:
+        return Verdict(outcome_of(error), str(error))
+
+
+async def _climb_or_look_again(move: Move | None, seen: Seen, trip: Trip) -> Seen | None:
+    assert move is not None  # noqa: S101 - going up, there is always a next move
+    try:
+        return await climb(move, seen, trip)
+    except Conflict:
+        trip.conflicts += 1
+        if trip.conflicts > trip.world.policy.lease_conflicts:
+            raise
+        return None
+
+
+async def _down_in_time(trip: Trip, verdict: Verdict, called_off: asyncio.Event) -> bool:
+    """Whether everything was seen undone, within `policy.down`, or `policy.after_sigterm` once a signal has come."""
+    policy = trip.world.policy
+    going_down = asyncio.create_task(_go_down(trip, verdict))
+    signal = asyncio.create_task(called_off.wait())
+    await asyncio.wait({going_down, signal}, timeout=policy.down.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+    if not going_down.done() and called_off.is_set():
+        await asyncio.wait({going_down}, timeout=policy.after_sigterm.total_seconds())
+    signal.cancel()
+    if going_down.done():
+        going_down.result()  # a bug in us must not look like a clean ending
+        return True
+    going_down.cancel()
+    return False
+
+
+async def _go_down(trip: Trip, verdict: Verdict) -> None:
+    """Ends when nothing is left to undo. Knows no defeat: whatever fails is tried again until our caller gives up."""
+    finished = trip.view is not None and trip.view.state.finished
+    collect = trip.run.out is not None and finished
+    while True:
+        try:
+            seen = await look_down(trip)
+            if seen is None:
+                return
+            move = next_move(seen, Down(trip.run, verdict, collect=collect))
+            if move is None:
+                return
+            collect = collect and move is not Move.COLLECT_OUTPUT  # tried once: its failure must not keep the VM on
+            await descend(move, seen, trip, verdict)
+        except MayflyError as error:
+            trip.world.tell(Note("WARNING", f"Coming down: {error} Trying again."))
+            await trip.world.clock.sleep(trip.world.policy.off_poll)

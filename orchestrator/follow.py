@@ -1,0 +1,86 @@
+"""Follow a run to its end: its state, its progress and its output, through lost connections."""
+
+import asyncio
+from datetime import timedelta
+
+from orchestrator.errors import AgentFault, MayflyError, RunLost, RunOverdue
+from orchestrator.events import JobOutput, JobProgress
+from orchestrator.look import agent_ip
+from orchestrator.ports import Output
+from orchestrator.seen import Seen
+from orchestrator.trip import Trip
+from vm_agent.protocol import RunView
+
+
+async def follow(seen: Seen, trip: Trip) -> RunView | None:
+    """The finished run; None if the VM is no longer running, so that a look is due.
+
+    Raises RunLost when the agent of a running VM stays silent for `policy.lost_agent`, RunOverdue when the run is
+    past its deadline and still not ended.
+    """
+    assert seen.run is not None  # noqa: S101 - we follow only what was invoked
+    policy = trip.world.policy
+    ip = agent_ip(trip.run, seen)
+    showing = asyncio.create_task(_show_output(trip.world.output(ip), seen.run, trip))
+    try:
+        async with asyncio.timeout((trip.run.timeout + policy.grace).total_seconds()):
+            view = await _until_finished(seen, seen.run, ip, trip)
+        if view is not None:
+            await _last_output(showing, trip)
+    except TimeoutError:
+        raise RunOverdue(
+            f"The run is past its deadline of {trip.run.timeout} and its agent did not end it. The VM is stopped."
+        ) from None
+    finally:
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)
+    return view
+
+
+async def _until_finished(seen: Seen, view: RunView, ip: str, trip: Trip) -> RunView | None:
+    agent, clock, policy = trip.world.agent(ip), trip.world.clock, trip.world.policy
+    heard = clock.monotonic()
+    while not view.state.finished:
+        trip.view = view
+        try:
+            news = await agent.follow(view)
+        except AgentFault as silence:
+            if not await _still_running(seen, trip):
+                return None
+            if timedelta(seconds=clock.monotonic() - heard) > policy.lost_agent:
+                raise RunLost(
+                    f"The agent on {seen.machine.name} fell silent while the job was running ({silence}), so how the "
+                    "job ended is not known."
+                ) from silence
+            await clock.sleep(policy.off_poll)
+            continue
+        heard = clock.monotonic()
+        if news.progress != view.progress:
+            trip.world.tell(JobProgress(news.progress.fraction, news.progress.message))
+        view = news
+    trip.view = view
+    return view
+
+
+async def _still_running(seen: Seen, trip: Trip) -> bool:
+    try:
+        return (await trip.world.machines.look(seen.machine.name)).running
+    except MayflyError:
+        return True  # a look that failed decides nothing
+
+
+async def _show_output(output: Output, view: RunView, trip: Trip) -> None:
+    complete = False
+    while not complete:
+        try:
+            data, trip.log_offset, complete = await output.read_log(view.id, trip.log_offset)
+        except AgentFault:
+            await trip.world.clock.sleep(trip.world.policy.off_poll)
+            continue
+        if data:
+            trip.world.tell(JobOutput(data))
+
+
+async def _last_output(showing: asyncio.Task[None], trip: Trip) -> None:
+    """The log ends with the run; a moment for its last bytes, no more: the VM is being paid for."""
+    await asyncio.wait({showing}, timeout=trip.world.policy.agent_answer.total_seconds())

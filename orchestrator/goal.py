@@ -1,0 +1,98 @@
+"""Up or down, and why: the other half of every decision."""
+
+from dataclasses import dataclass
+
+from orchestrator.errors import BadResource, Busy, MayflyError
+from orchestrator.lease import Lease, Phase
+from orchestrator.policy import Policy
+from orchestrator.run import OnRunning, Outcome, Run, Verdict
+from orchestrator.seen import Seen
+from vm_agent.protocol import RunView, State
+
+
+@dataclass(frozen=True)
+class Up:
+    """Towards a finished run."""
+
+    run: Run
+
+
+@dataclass(frozen=True)
+class Down:
+    """Towards a VM that is off and a lease that is free."""
+
+    run: Run
+    verdict: Verdict
+    collect: bool = False  # artifacts and log are still to be copied out
+
+
+Goal = Up | Down
+
+_VERDICTS = {
+    State.SUCCEEDED: Outcome.SUCCEEDED,
+    State.FAILED: Outcome.FAILED,
+    State.CANCELLED: Outcome.CANCELLED,
+    State.TIMED_OUT: Outcome.TIMED_OUT,
+    State.INTERRUPTED: Outcome.INTERRUPTED,
+}
+
+
+def goal_of(seen: Seen, run: Run) -> Goal:
+    """Up until the run has finished, or the facts say that it never will."""
+    verdict = _ended(seen.run) or _cut_off(seen, run)
+    return Up(run) if verdict is None else Down(run, verdict, collect=run.out is not None)
+
+
+def refusal(seen: Seen, run: Run, policy: Policy) -> MayflyError | None:
+    """Why we may not touch this VM, or None if we may claim it."""
+    machine, lease = seen.machine, seen.machine.lease
+    if lease is not None and lease.phase is not Phase.FREE:
+        return _still_taken(lease, seen, policy) or _address_taken(seen)
+    if machine.status in {"SUSPENDED", "SUSPENDING"}:
+        return BadResource(f"{machine.name} is {machine.status}. Resume and stop it, then run again.")
+    if not machine.stopped and not machine.going_off and run.on_running is OnRunning.REFUSE:
+        return Busy(
+            f"{machine.name} is {machine.status}, and not by a run of ours: somebody is using it, so it was "
+            f"left alone. Stop it (gcloud compute instances stop {machine.name} --zone {run.zone}), or set ON_RUNNING=adopt to use "
+            "it and leave it on."
+        )
+    return _address_taken(seen)
+
+
+def _still_taken(lease: Lease, seen: Seen, policy: Policy) -> MayflyError | None:
+    now, name = seen.machine.seen_at, seen.machine.name
+    free_at = None if lease.expires_at is None else lease.expires_at + policy.request
+    if free_at is not None and now < free_at:
+        return Busy(f"{name} is leased to {lease.holder} for run {lease.key} until {lease.expires_at:%H:%M:%S} UTC.")
+    if seen.machine.running and lease.run_deadline is not None and now < lease.run_deadline:
+        return Busy(
+            f"{name} was left on by {lease.holder}, and its run {lease.key} may be live until "
+            f"{lease.run_deadline:%H:%M:%S} UTC."
+        )
+    return None
+
+
+def _address_taken(seen: Seen) -> MayflyError | None:
+    if seen.address is None:
+        return None
+    others = [user for user in seen.address.users if not user.endswith(f"/instances/{seen.machine.name}")]
+    if not others:
+        return None
+    return BadResource(
+        f"The address {seen.address.name} ({seen.address.ip}) is in use by {others[0].rsplit('/', 1)[-1]}. "
+        "Detach it there, or name another one in STATIC_NAME."
+    )
+
+
+def _ended(run: RunView | None) -> Verdict | None:
+    if run is None or not run.state.finished:
+        return None
+    return Verdict(_VERDICTS[run.state], run.failure.detail if run.failure else "", run.result)
+
+
+def _cut_off(seen: Seen, run: Run) -> Verdict | None:
+    lease = seen.machine.lease
+    ours = lease is not None and lease.nonce == run.nonce
+    if ours and lease is not None and lease.phase is Phase.INVOKING and seen.machine.stopped:
+        return Verdict(Outcome.INTERRUPTED, "The VM went off under the run, so how the job ended is not known.")
+    return None

@@ -1,0 +1,89 @@
+"""Google's clients for the services that we use: their credentials, their endpoint, and the hook for Google's time."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+
+import google.auth
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.exceptions import DefaultCredentialsError
+
+from orchestrator.errors import BadUsage
+from orchestrator.google_errors import LOG_IN
+from orchestrator.google_library import (
+    AddressesClient,
+    InstancesClient,
+    InstancesRestInterceptor,
+    InstancesRestTransport,
+    ZoneOperationsClient,
+    compute,
+)
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_Headers = Sequence[tuple[str, str | bytes]]
+
+
+class GoogleTime(InstancesRestInterceptor):
+    """Keeps the Date header of the last `instances.get` that the asking thread made."""
+
+    def __init__(self) -> None:
+        self._kept = threading.local()
+
+    def post_get_with_metadata(
+        self, response: compute.Instance, metadata: _Headers
+    ) -> tuple[compute.Instance, _Headers]:
+        """The library's own hook; it runs on the thread that sent the request."""
+        date = next((str(value) for name, value in metadata if name.lower() == "date"), None)
+        self._kept.date = parsedate_to_datetime(date) if date else None
+        return response, metadata
+
+    def date(self) -> datetime | None:
+        """When Google answered, by its own clock; None if the answer did not say."""
+        date: datetime | None = getattr(self._kept, "date", None)
+        return date
+
+
+@dataclass(frozen=True)
+class GoogleClients:
+    """One client for each service; threads share them, but `stopping` is for stops alone."""
+
+    instances: InstancesClient
+    stopping: InstancesClient
+    addresses: AddressesClient
+    operations: ZoneOperationsClient
+    time: GoogleTime
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client in (self.instances, self.stopping, self.addresses, self.operations):
+            client.transport.close()  # type: ignore[no-untyped-call]
+
+
+def open_clients(endpoint: str | None) -> GoogleClients:
+    """Clients for Google, or with an `endpoint` for an emulator, which asks nobody who they are."""
+    credentials = AnonymousCredentials() if endpoint else _our_credentials()  # type: ignore[no-untyped-call]
+    options = ClientOptions(api_endpoint=endpoint)
+    time = GoogleTime()
+    return GoogleClients(
+        instances=InstancesClient(
+            credentials=credentials,
+            client_options=options,
+            transport=partial(InstancesRestTransport, interceptor=time),
+        ),
+        stopping=InstancesClient(credentials=credentials, client_options=options),
+        addresses=AddressesClient(credentials=credentials, client_options=options),
+        operations=ZoneOperationsClient(credentials=credentials, client_options=options),
+        time=time,
+    )
+
+
+def _our_credentials() -> Credentials:
+    try:
+        credentials, _ = google.auth.default(scopes=[_SCOPE])
+    except DefaultCredentialsError as error:
+        raise BadUsage(LOG_IN) from error
+    return credentials

@@ -1,0 +1,136 @@
+"""The ladder: one table is both the life of a run and its clean-up.
+
+    Up: the first rung that does not hold.  Down: the last one that still does.
+
+A rung is judged by facts alone, so a crash, a retry and a sweep are all the same loop begun again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.goal import Down, Goal
+from orchestrator.lease import Phase
+from orchestrator.run import AddressPolicy, Run
+from orchestrator.seen import Seen
+
+
+class Move(StrEnum):
+    """What the loop can do next."""
+
+    SETTLE = "settle"  # a request is on its way: let it land before anything is decided
+    CLAIM_LEASE = "claim-lease"
+    ARM_DEADLINE = "arm-deadline"
+    ATTACH_ADDRESS = "attach-address"
+    START_MACHINE = "start-machine"
+    GREET_AGENT = "greet-agent"
+    INVOKE = "invoke"
+    FOLLOW = "follow"
+    COLLECT_OUTPUT = "collect-output"
+    STOP_MACHINE = "stop-machine"
+    DETACH_ADDRESS = "detach-address"
+    RELEASE_LEASE = "release-lease"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rung: when it holds, the way onto it, what is left of it to undo, and the way off."""
+
+    name: str
+    holds: Callable[[Seen, Run], bool]
+    up: Callable[[Seen], Move]
+    remains: Callable[[Seen, Down], bool] = lambda _seen, _goal: False
+    down: Move | None = None
+
+
+def next_move(seen: Seen, goal: Goal) -> Move | None:
+    """What to do now, or None when there is nothing left to undo."""
+    if isinstance(goal, Down):
+        if seen.in_flight:
+            return Move.SETTLE
+        return next((rung.down for rung in reversed(RUNGS) if rung.remains(seen, goal)), None)
+    return next((rung.up(seen) for rung in RUNGS if not rung.holds(seen, goal.run)), Move.FOLLOW)
+
+
+def lease_is_ours(seen: Seen, run: Run) -> bool:
+    """The VM's metadata shows our nonce. Expired or not: nobody has taken it from us."""
+    lease = seen.machine.lease
+    return lease is not None and lease.nonce == run.nonce
+
+
+def _deadline_is_armed(seen: Seen, run: Run) -> bool:
+    limit = seen.machine.max_run
+    return _found_running(seen) or (
+        limit is not None
+        and run.max_run <= limit <= 2 * run.max_run
+        and seen.machine.termination_action == "STOP"
+        and not seen.machine.automatic_restart
+    )
+
+
+def _address_is_attached(seen: Seen, _run: Run) -> bool:
+    config = seen.machine.access_config
+    return seen.address is None or (config is not None and config.ip == seen.address.ip)
+
+
+def _agent_is_ready(seen: Seen, _run: Run) -> bool:
+    greeting, lease = seen.greeting, seen.machine.lease
+    marked = lease is not None and lease.phase is Phase.INVOKING
+    return marked and greeting is not None and greeting.status == "ok" and greeting.instance_id == seen.machine.id
+
+
+def _arm_or_stop(seen: Seen) -> Move:
+    # Compute Engine takes a deadline only while the VM is off, and no VM may run without one.
+    return Move.ARM_DEADLINE if seen.machine.stopped else Move.STOP_MACHINE
+
+
+def _start_or_finish_the_stop(seen: Seen) -> Move:
+    return Move.STOP_MACHINE if seen.machine.going_off else Move.START_MACHINE
+
+
+def _found_running(seen: Seen) -> bool:
+    return seen.machine.lease is not None and seen.machine.lease.found.running
+
+
+def _output_is_wanted(seen: Seen, goal: Down) -> bool:
+    return goal.collect and seen.run is not None and seen.machine.running
+
+
+def _machine_is_on(seen: Seen, goal: Down) -> bool:
+    return lease_is_ours(seen, goal.run) and not seen.machine.off and not _found_running(seen)
+
+
+def _address_is_still_ours(seen: Seen, goal: Down) -> bool:
+    if goal.run.address_policy is AddressPolicy.KEEP or not lease_is_ours(seen, goal.run) or seen.address is None:
+        return False
+    found = seen.machine.lease.found if seen.machine.lease else None
+    was_there = found is not None and found.running and found.ip == seen.address.ip
+    return _address_is_attached(seen, goal.run) and not was_there
+
+
+RUNGS = (
+    Rung(
+        "lease",
+        lease_is_ours,
+        lambda _: Move.CLAIM_LEASE,
+        lambda seen, goal: lease_is_ours(seen, goal.run),
+        Move.RELEASE_LEASE,
+    ),
+    Rung("deadline", _deadline_is_armed, _arm_or_stop),
+    Rung(
+        "address",
+        _address_is_attached,
+        lambda _: Move.ATTACH_ADDRESS,
+        _address_is_still_ours,
+        Move.DETACH_ADDRESS,
+    ),
+    Rung(
+        "machine",
+        lambda seen, _: seen.machine.running,
+        _start_or_finish_the_stop,
+        _machine_is_on,
+        Move.STOP_MACHINE,
+    ),
+    Rung("agent", _agent_is_ready, lambda _: Move.GREET_AGENT),
+    Rung("run", lambda seen, _: seen.run is not None, lambda _: Move.INVOKE, _output_is_wanted, Move.COLLECT_OUTPUT),
+)

@@ -1,0 +1,111 @@
+"""The lease: one JSON value in the VM's metadata says who may use the VM, until when, and how earlier runs ended."""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Phase(StrEnum):
+    """What the holder is doing: what somebody who finds the lease must expect."""
+
+    FREE = "free"
+    CLAIMED = "claimed"  # going up; the agent was not asked for anything yet
+    INVOKING = "invoking"  # the agent may have accepted our run
+    STOPPING = "stopping"  # a stop may be on its way: finish it before anything is started
+
+
+@dataclass(frozen=True)
+class Found:
+    """How the VM was before we touched it: we leave on what was on."""
+
+    running: bool = False
+    ip: str | None = None
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """How a finished run ended: a retry or a doubled tick is answered from this."""
+
+    key: str
+    outcome: str
+    exit_code: int
+    ended_at: datetime
+    result: Any = None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who holds the VM. `nonce` makes it ours; `epoch` is the fencing token and only ever grows."""
+
+    epoch: int
+    nonce: str = ""
+    key: str = ""
+    holder: str = ""
+    phase: Phase = Phase.FREE
+    attempt: int = 1
+    expires_at: datetime | None = None
+    run_deadline: datetime | None = None
+    found: Found = Found()
+    outcomes: tuple[Remembered, ...] = field(default=())
+
+    def held(self, now: datetime) -> bool:
+        """Somebody holds it and has not let it expire."""
+        return self.phase is not Phase.FREE and self.expires_at is not None and now < self.expires_at
+
+    def released(self) -> "Lease":
+        """The same lease, free: the epoch and the outcomes stay."""
+        return Lease(epoch=self.epoch, outcomes=self.outcomes)
+
+    def remembering(self, ended: Remembered, most: int) -> "Lease":
+        """With one more outcome; the oldest beyond `most` are forgotten."""
+        others = tuple(known for known in self.outcomes if known.key != ended.key)
+        return replace(self, outcomes=(*others, ended)[-most:])
+
+    def recall(self, key: str) -> Remembered | None:
+        """How the run of that key ended, if we still know."""
+        return next((known for known in self.outcomes if known.key == key), None)
+
+    def to_json(self) -> str:
+        """The metadata value: compact JSON, times in RFC 3339."""
+        return json.dumps(asdict(self), default=_plain, separators=(",", ":"))
+
+
+def read_lease(value: str | None) -> Lease | None:
+    """The lease in a metadata value, or None if there is none or it is not one of ours."""
+    try:
+        fields = json.loads(value or "")
+        return Lease(
+            epoch=int(fields["epoch"]),
+            nonce=str(fields.get("nonce", "")),
+            key=str(fields.get("key", "")),
+            holder=str(fields.get("holder", "")),
+            phase=Phase(fields.get("phase", Phase.FREE)),
+            attempt=int(fields.get("attempt", 1)),
+            expires_at=_time(fields.get("expires_at")),
+            run_deadline=_time(fields.get("run_deadline")),
+            found=Found(**fields.get("found", {})),
+            outcomes=tuple(_remembered(outcome) for outcome in fields.get("outcomes", [])),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def next_epoch(previous: Lease | None, now: datetime) -> int:
+    """Larger than any epoch before, even if the value that held the last one was wiped."""
+    return max((previous.epoch if previous else 0) + 1, int(now.timestamp()))
+
+
+def _remembered(fields: dict[str, Any]) -> Remembered:
+    return Remembered(**{**fields, "ended_at": datetime.fromisoformat(fields["ended_at"])})
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds")
+    raise TypeError(f"{type(value).__name__} has no place in a lease")

@@ -1,0 +1,178 @@
+"""The moves: the only code that changes anything in the cloud. What each does is one screen; when, is `ladder`."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from orchestrator.boot import until_ready
+from orchestrator.collect import collect
+from orchestrator.errors import Stockout
+from orchestrator.follow import follow
+from orchestrator.goal import refusal
+from orchestrator.ladder import Move
+from orchestrator.lease import Found, Lease, Phase, Remembered, next_epoch
+from orchestrator.look import agent_ip
+from orchestrator.run import Outcome, Verdict
+from orchestrator.seen import Machine, Seen
+from orchestrator.together import together
+from orchestrator.trip import Trip
+from vm_agent.protocol import StartRequest
+
+# Outcomes that another try of the same key would only repeat: it is answered from memory instead.
+_FINAL = {Outcome.SUCCEEDED, Outcome.FAILED, Outcome.INTERRUPTED, Outcome.TIMED_OUT}
+
+
+async def climb(move: Move, seen: Seen, trip: Trip) -> Seen | None:
+    """Make one move up. What it saw on the way, if that is news enough to decide on; else None: look again."""
+    name, sentence, act = _UP[move]
+    with trip.phase(name, sentence.format(run=trip.run, address=seen.address)):
+        return await act(seen, trip)
+
+
+async def descend(move: Move, seen: Seen, trip: Trip, verdict: Verdict) -> None:
+    """Make one move down; `verdict` is why."""
+    name, sentence, act = _DOWN[move]
+    with trip.phase(name, sentence.format(run=trip.run, address=seen.address)):
+        await act(seen, trip, verdict)
+
+
+async def _claim(seen: Seen, trip: Trip) -> None:
+    run, policy = trip.run, trip.world.policy
+    if (reason := refusal(seen, run, policy)) is not None:
+        raise reason
+    before, now = seen.machine.lease, seen.machine.seen_at
+    lease = Lease(
+        epoch=next_epoch(before, now),
+        nonce=run.nonce,
+        key=run.key,
+        holder=run.holder,
+        phase=Phase.CLAIMED,
+        attempt=run.attempt,
+        expires_at=now + policy.lease_ttl,
+        found=_as_found(seen.machine),
+        outcomes=before.outcomes if before else (),
+    )
+    trip.touched = True
+    await trip.keeper.claim(seen.machine, lease)
+
+
+def _as_found(machine: Machine) -> Found:
+    if machine.lease is not None and machine.lease.phase is not Phase.FREE:
+        return machine.lease.found  # left by a run that died: how it was before *that* run
+    ip = machine.access_config.ip if machine.access_config else None
+    return Found(running=machine.running, ip=ip)
+
+
+async def _arm(seen: Seen, trip: Trip) -> None:
+    await trip.world.machines.arm(seen.machine, trip.run.max_run)
+
+
+async def _attach(seen: Seen, trip: Trip) -> None:
+    assert seen.address is not None  # noqa: S101 - the rung holds where no address is asked for
+    await trip.world.addresses.attach(seen.machine, seen.address)
+
+
+async def _start(seen: Seen, trip: Trip) -> None:
+    try:
+        async with asyncio.timeout(trip.world.policy.start.total_seconds()):
+            await trip.world.machines.start(seen.machine)
+    except TimeoutError:
+        raise Stockout(f"{trip.run.instance} did not reach RUNNING within {trip.world.policy.start}.") from None
+
+
+async def _wait_until_off(seen: Seen, trip: Trip) -> None:
+    if seen.machine.going_off:
+        await trip.world.clock.sleep(trip.world.policy.off_poll)
+    else:
+        await trip.world.machines.stop(seen.machine)
+
+
+async def _greet(seen: Seen, trip: Trip) -> None:
+    """The mark is written while the VM boots: nobody waits for it, and no agent is asked without it."""
+    await together(trip.keeper.amend(lambda lease, now: _invoking(lease, now, trip)), until_ready(seen, trip))
+
+
+def _invoking(lease: Lease, now: datetime, trip: Trip) -> Lease:
+    policy = trip.world.policy
+    run_deadline = now + policy.boot + trip.run.timeout + policy.grace
+    return replace(lease, phase=Phase.INVOKING, run_deadline=run_deadline, expires_at=now + policy.lease_ttl)
+
+
+async def _invoke(seen: Seen, trip: Trip) -> Seen:
+    run = trip.run
+    timeout_seconds = run.timeout.total_seconds()
+    order = StartRequest(job=run.job, params=run.params, timeout_seconds=timeout_seconds, attempt=run.attempt)
+    agent = trip.world.agent(agent_ip(run, seen))
+    return replace(seen, run=await agent.start(run.key, seen.epoch, run.mode, order))
+
+
+async def _follow(seen: Seen, trip: Trip) -> Seen | None:
+    view = await follow(seen, trip)
+    return replace(seen, run=view) if view is not None else None
+
+
+async def _settle(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
+    """What is on its way may be a start: a stop goes after it, whatever the VM shows by now."""
+    await trip.world.machines.stop(seen.machine, watch=False)
+    if trip.in_flight is not None:
+        await asyncio.wait({trip.in_flight}, timeout=trip.world.policy.off_poll.total_seconds())
+
+
+async def _collect(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
+    await collect(seen, trip)
+
+
+async def _stop(seen: Seen, trip: Trip, verdict: Verdict) -> None:
+    """The stop goes out together with the mark: whoever finds one knows of the other. Neither waits for its twin."""
+    if seen.machine.going_off:
+        return await trip.world.clock.sleep(trip.world.policy.off_poll)
+    mark = trip.keeper.amend(lambda lease, now: _stopping(lease, now, trip, verdict))
+    for ended in await asyncio.gather(trip.world.machines.stop(seen.machine), mark, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
+    return None
+
+
+def _stopping(lease: Lease, now: datetime, trip: Trip, verdict: Verdict) -> Lease:
+    policy = trip.world.policy
+    marked = replace(lease, phase=Phase.STOPPING, expires_at=now + policy.lease_ttl)
+    if verdict.outcome not in _FINAL:
+        return marked
+    result = _if_small(verdict.result, policy.remembered_result_bytes)
+    ended = Remembered(trip.run.key, verdict.outcome, int(verdict.outcome.exit), now, result)
+    return marked.remembering(ended, policy.remembered_outcomes)
+
+
+def _if_small(result: Any, most: int) -> Any:
+    return result if len(json.dumps(result).encode()) <= most else None
+
+
+async def _detach(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
+    await trip.world.addresses.detach(seen.machine)
+
+
+async def _release(_seen: Seen, trip: Trip, _verdict: Verdict) -> None:
+    await trip.keeper.release()
+
+
+_UP: dict[Move, tuple[str, str, Callable[[Seen, Trip], Awaitable[Seen | None]]]] = {
+    Move.CLAIM_LEASE: ("lease", "Taking the lease on {run.instance}", _claim),
+    Move.ARM_DEADLINE: ("deadline", "Arming Google's own limit: off after {run.max_run} at most", _arm),
+    Move.ATTACH_ADDRESS: ("attach", "Attaching {address.name} ({address.ip})", _attach),
+    Move.START_MACHINE: ("start", "Starting {run.instance} in {run.zone}", _start),
+    Move.STOP_MACHINE: ("restop", "Waiting until {run.instance} is off", _wait_until_off),
+    Move.GREET_AGENT: ("boot", "Waiting for the agent on {run.instance}", _greet),
+    Move.INVOKE: ("invoke", "Asking for the {run.mode}", _invoke),
+    Move.FOLLOW: ("job", "Running the job", _follow),
+}
+
+_DOWN: dict[Move, tuple[str, str, Callable[[Seen, Trip, Verdict], Awaitable[None]]]] = {
+    Move.SETTLE: ("settle", "Letting a request land that is on its way", _settle),
+    Move.COLLECT_OUTPUT: ("collect", "Copying artifacts and log to {run.out}", _collect),
+    Move.STOP_MACHINE: ("stop", "Stopping {run.instance}", _stop),
+    Move.DETACH_ADDRESS: ("detach", "Taking {address.name} off {run.instance}", _detach),
+    Move.RELEASE_LEASE: ("release", "Giving the lease back", _release),
+}

@@ -1,0 +1,65 @@
+"""Every number the orchestrator goes by, with its unit in its type and its reason beside it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+def seconds(count: float) -> timedelta:
+    """A span of time."""
+    return timedelta(seconds=count)
+
+
+def minutes(count: float) -> timedelta:
+    """A span of time."""
+    return timedelta(minutes=count)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often and how long one call is tried; both bound it."""
+
+    tries: int
+    within: timedelta
+    first_pause: timedelta
+    longest_pause: timedelta
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long, how often, how many. Frozen: a run goes by one policy from its start to its end."""
+
+    # One request. L is the longest life of any but a wait; google-cloud-compute would give each 600 s.
+    request: timedelta = seconds(30)
+    wait_request: timedelta = seconds(130)  # operations.wait holds for two minutes, and a little for the way
+    cloud_calls: Patience = Patience(8, seconds(75), seconds(0.3), seconds(15))  # a rate limit refills each full minute
+    agent_calls: Patience = Patience(6, seconds(20), seconds(0.1), seconds(5))
+
+    # The lease.
+    lease_ttl: timedelta = seconds(180)
+    lease_renewal: timedelta = seconds(60)  # a third of the TTL: two renewals may fail
+    lease_conflicts: int = 8  # writes by others (deploy, ssh keys) that we merge with before we give up
+
+    # Going up.
+    start: timedelta = minutes(5)  # START -> RUNNING; usually about ten seconds, for a large GPU VM minutes
+    boot: timedelta = minutes(10)  # RUNNING -> agent ready: a first boot installs drivers and dependencies
+    boot_margin: timedelta = minutes(5)  # maxRunDuration = boot + timeout + this: it never cuts a good run
+    boot_report: timedelta = seconds(10)  # guest attributes may be rate-limited: six looks a minute
+    agent_connect: timedelta = seconds(0.5)  # a SYN into a closed port is dropped, not refused
+    agent_answer: timedelta = seconds(5)
+    agent_poll: timedelta = seconds(0.25)  # between two greetings: what we may add to the boot
+
+    # Following.
+    log_poll: timedelta = seconds(25)  # how long the agent holds a question that has no answer yet
+    lost_agent: timedelta = minutes(3)  # silence of the agent before its run counts as lost
+    grace: timedelta = seconds(20)  # the agent ends a run at its deadline by itself; after this we do it
+    collect: timedelta = minutes(5)  # artifacts and log are copied within this, then the VM stops anyway
+
+    # Coming down.
+    off_poll: timedelta = seconds(1)  # between looks while a VM is on its way to TERMINATED
+    down: timedelta = minutes(12)  # retries included; after this the clean-up is owed, and we say so
+    after_sigterm: timedelta = seconds(8.5)  # Cloud Run kills ten seconds after its SIGTERM
+    settle_after_sigterm: timedelta = seconds(0.4)  # what a request in flight may take before the STOP is sent
+
+    # Memory. The lease value lives in VM metadata, which holds 256 KB.
+    remembered_outcomes: int = 50
+    remembered_result_bytes: int = 2048

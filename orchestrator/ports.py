@@ -1,0 +1,122 @@
+"""What the verbs need of the world. Adaptors implement these; each docstring is the contract, idempotence included.
+
+All methods raise only `orchestrator.errors`. Transient failures were already tried again within `policy` when they
+surface. A method that changes something returns once the change is done and known to have succeeded; cancelled
+before that, it first lets a request that was already sent be answered, for a request in flight cannot be unsent.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from orchestrator.events import Event
+from orchestrator.lease import Lease
+from orchestrator.policy import Policy
+from orchestrator.seen import Address, Machine
+from vm_agent.protocol import Artifact, BootReport, Greeting, Mode, RunView, StartRequest
+
+
+class Machines(Protocol):
+    """VMs of one project and zone."""
+
+    async def look(self, name: str) -> Machine:
+        """The VM as it is now. NotFound if there is none."""
+
+    async def start(self, machine: Machine) -> None:
+        """Ask for a start and see the operation through. Fine if it is already running. Stockout, QuotaExceeded."""
+
+    async def stop(self, machine: Machine, *, watch: bool = True) -> None:
+        """Ask for a stop; with `watch` see the operation through. Fine if it is already off or gone.
+
+        Never waits behind other requests. "Off" is what `look` shows afterwards, not what this returns.
+        """
+
+    async def arm(self, machine: Machine, limit: timedelta) -> None:
+        """Write maxRunDuration=limit, STOP, no automatic restart. Compute Engine takes it only while the VM is off."""
+
+    async def boot_report(self, machine: Machine) -> BootReport | None:
+        """What startup.sh last published, from this boot or an older one; None if nothing."""
+
+    async def console(self, machine: Machine, last_lines: int) -> str:
+        """The tail of the serial console."""
+
+
+class Leases(Protocol):
+    """The one value that says who may use the VM."""
+
+    async def write(self, machine: Machine, lease: Lease) -> None:
+        """Replace the lease that `machine` shows by this one, or raise Conflict if anything changed since that look.
+
+        Returns once the operation is clean; the caller re-reads to see its nonce.
+        """
+
+
+class Addresses(Protocol):
+    """Reserved regional addresses, and the NIC they are attached to."""
+
+    async def find(self, name: str) -> Address:
+        """The reserved address. NotFound if there is none of that name in the region."""
+
+    async def attach(self, machine: Machine, address: Address) -> None:
+        """Give nic0 this address; an access config that is there already is taken off first."""
+
+    async def detach(self, machine: Machine) -> None:
+        """Take nic0's access config off, by the name it was read with. Fine if there is none."""
+
+
+class Agent(Protocol):
+    """The agent in one VM, at one address: who it is, and the run."""
+
+    async def greet(self, epoch: int) -> Greeting | None:
+        """Who is there, in one short try; None if nobody answers. AgentRefused if it does not know us.
+
+        The agent keeps the epoch: from then on it refuses every lower one.
+        """
+
+    async def find(self, key: str, mode: Mode, attempt: int) -> RunView | None:
+        """The run of that key, if its ledger knows one."""
+
+    async def start(self, key: str, epoch: int, mode: Mode, order: StartRequest) -> RunView:
+        """Ask for the run. Asking twice is asking once. Busy if another run is live."""
+
+    async def follow(self, run: RunView) -> RunView:
+        """The run as soon as it differs from what we know, or as it is after `policy.log_poll`."""
+
+
+class Output(Protocol):
+    """What a run left on the VM: its log and its files."""
+
+    async def read_log(self, run_id: str, offset: int) -> tuple[bytes, int, bool]:
+        """(bytes, next offset, complete): what the log holds from offset, waiting up to `policy.log_poll` for more."""
+
+    async def artifacts(self, run_id: str) -> list[Artifact]:
+        """The files that the run wrote."""
+
+    def download(self, run_id: str, path: str) -> AsyncIterator[bytes]:
+        """One of them, in pieces."""
+
+
+class Clock(Protocol):
+    """Time as an argument."""
+
+    def now(self) -> datetime:
+        """The local wall clock, UTC: for people. Leases go by Google's Date."""
+
+    def monotonic(self) -> float:
+        """Seconds that never jump: for deadlines."""
+
+    async def sleep(self, span: timedelta) -> None:
+        """Let that much time pass."""
+
+
+class World(Protocol):
+    """Everything above, for one run, and the numbers it goes by."""
+
+    policy: Policy
+    machines: Machines
+    leases: Leases
+    addresses: Addresses
+    clock: Clock
+    agent: Callable[[str], Agent]  # by IP
+    output: Callable[[str], Output]  # by IP
+    tell: Callable[[Event], None]

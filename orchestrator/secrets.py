@@ -1,0 +1,100 @@
+"""Secrets: the environment first, then Secret Manager through Google's own client library."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from orchestrator.errors import BadResource, BadUsage
+from orchestrator.patience import patiently
+from orchestrator.policy import Policy
+from orchestrator.ports import Clock
+from orchestrator.threads import IMPORTING, Threads
+
+Fetch = Callable[[str], bytes]  # by the version's full name
+
+_NAME = r"[\w-]{1,255}"
+_FULL = re.compile(rf"projects/[^/]+/secrets/{_NAME}(/versions/{_NAME})?")
+_SHORT = re.compile(rf"({_NAME})(?:/({_NAME}))?")
+
+
+class Secrets:
+    """Reads secrets by name. Values are never logged, nor part of an error."""
+
+    def __init__(
+        self, project: str, policy: Policy, clock: Clock, *, environment: Mapping[str, str], url: str | None
+    ) -> None:
+        self._project, self._policy, self._clock = project, policy, clock
+        self._environment = environment
+        self._url = url
+        self._fetch: Fetch | None = None
+        self._thread = Threads(1, "secrets")
+
+    async def read(self, variable: str, secret: str) -> str:
+        """The environment's `variable` if it is set, else the secret from Secret Manager.
+
+        `secret` is "name", "name/version" or "projects/P/secrets/S[/versions/V]". NotFound, Forbidden.
+        """
+        if given := self._environment.get(variable):
+            return given
+        version = version_name(self._project, secret)
+        ask = partial(self._thread.call, partial(self._ask, version))
+        payload = await patiently(ask, self._policy.cloud_calls, self._clock)
+        try:
+            return payload.decode().strip()  # a file that was uploaded as a secret ends with a newline
+        except UnicodeDecodeError:
+            raise BadResource(f"The secret {version} is not text. Add a version that is.") from None
+
+    def _ask(self, version: str) -> bytes:
+        if self._fetch is None:
+            self._fetch = _google_fetch(self._url, self._policy)
+        return self._fetch(version)
+
+
+def open_secrets(
+    project: str, policy: Policy, clock: Clock, *, environment: Mapping[str, str], endpoint: str | None = None
+) -> Secrets:
+    """Nothing is imported and nobody is asked before a secret has to come from Secret Manager.
+
+    `endpoint` as for `open_google`; "HOST:PORT" (as in SECRET_MANAGER_EMULATOR_HOST) means plain http.
+    """
+    url = endpoint if not endpoint or "://" in endpoint else f"http://{endpoint}"
+    return Secrets(project, policy, clock, environment=environment, url=url)
+
+
+def version_name(project: str, secret: str) -> str:
+    """The full name of a secret's version; the latest one unless it says which."""
+    if full := _FULL.fullmatch(secret):
+        return secret if full[1] else f"{secret}/versions/latest"
+    if short := _SHORT.fullmatch(secret):
+        return f"projects/{project}/secrets/{short[1]}/versions/{short[2] or 'latest'}"
+    raise BadUsage(
+        f"{secret!r} does not name a secret: write NAME, NAME/VERSION or projects/P/secrets/NAME/versions/V."
+    )
+
+
+def _google_fetch(url: str | None, policy: Policy) -> Fetch:
+    """Takes a good part of a second, mostly to import the library."""
+    with IMPORTING:
+        from google.api_core.client_options import ClientOptions  # noqa: PLC0415 - see above
+        from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415
+        from google.cloud.secretmanager_v1 import SecretManagerServiceClient  # noqa: PLC0415
+
+        from orchestrator.google_errors import Subject, speaking_our_errors  # noqa: PLC0415
+
+    with speaking_our_errors(Subject("open Secret Manager", "")):
+        client = SecretManagerServiceClient(
+            credentials=AnonymousCredentials() if url else None,  # type: ignore[no-untyped-call]
+            client_options=ClientOptions(api_endpoint=url),
+            transport="rest",
+        )
+
+    def fetch(version: str) -> bytes:
+        subject = Subject(
+            doing=f"read the secret {version}",
+            missing=f"There is no {version}: create the secret, or add a version to it.",
+        )
+        with speaking_our_errors(subject):
+            answer = client.access_secret_version(name=version, retry=None, timeout=policy.request.total_seconds())
+            return answer.payload.data
+
+    return fetch

@@ -1,0 +1,85 @@
+"""What a look at the world shows. Facts only; what to do about them is `ladder` and `goal`."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from orchestrator.lease import Lease
+from vm_agent.protocol import Greeting, RunView
+
+
+@dataclass(frozen=True)
+class AccessConfig:
+    """How nic0 is reached from outside. `ip` is None while none is assigned (an ephemeral one on a stopped VM)."""
+
+    name: str
+    ip: str | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One VM as instances.get shows it."""
+
+    name: str
+    id: str  # the numeric id: a VM made anew under the old name has another one
+    status: str  # Google adds values now and then: unknown ones are to be tolerated
+    metadata_fingerprint: str
+    metadata: dict[str, str] = field(repr=False)
+    lease: Lease | None
+    internal_ip: str
+    access_config: AccessConfig | None
+    max_run: timedelta | None
+    termination_action: str | None
+    automatic_restart: bool
+    last_start: datetime | None
+    last_stop: datetime | None
+    seen_at: datetime  # by Google's clock (the Date header of the answer)
+    nic: str = "nic0"
+    scheduling: dict[str, object] = field(default_factory=dict, repr=False)  # the whole block, to write it back
+    has_local_ssd: bool = False  # such a VM cannot be stopped without saying that its scratch data may go
+
+    @property
+    def running(self) -> bool:
+        """It executes our code (or is about to be reachable)."""
+        return self.status == "RUNNING"
+
+    @property
+    def stopped(self) -> bool:
+        """It can be started, and takes a deadline."""
+        return self.status in {"TERMINATED", "STOPPED"}
+
+    @property
+    def off(self) -> bool:
+        """Seen off: stopped, and later than it was last started. Anything else may be billed."""
+        started, ended = self.last_start, self.last_stop
+        return self.stopped and (started is None or (ended is not None and ended >= started))
+
+    @property
+    def going_off(self) -> bool:
+        """On its way down: asking again adds nothing."""
+        return self.status in {"STOPPING", "PENDING_STOP"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """One reserved regional address."""
+
+    name: str
+    ip: str
+    users: tuple[str, ...]  # URLs of the resources that use it
+    network_tier: str = "PREMIUM"  # an access config must say the same
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look. None is "not seen", which is never the same as "not there"."""
+
+    machine: Machine
+    address: Address | None = None
+    greeting: Greeting | None = None
+    run: RunView | None = None
+    in_flight: bool = False  # a request of ours was sent and is not answered yet
+
+    @property
+    def epoch(self) -> int:
+        """The fencing token that goes with every word to the agent; 0 where there is no lease."""
+        return self.machine.lease.epoch if self.machine.lease else 0

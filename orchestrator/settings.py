@@ -1,0 +1,262 @@
+"""What the user may set, read once: flags, then the environment, then `.env`, then `mayfly.toml`.
+
+The only module that looks at the environment. Each setting is described here and nowhere else: the README's table
+is made from these descriptions.
+"""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from orchestrator.errors import BadUsage
+from orchestrator.run import AddressPolicy, OnRunning, Reach
+
+TOML_FILE = Path("mayfly.toml")
+LONGEST_TIMEOUT = timedelta(
+    days=100
+)  # Compute Engine's maxRunDuration ends at 120 days, and boot and margin come on top
+# As Google's discovery document has them, but for the zone: there any name would do.
+_NAME = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_PROJECT = rf"(?:(?:[-a-z0-9]{{1,63}}\.)*{_NAME}:)?(?:[0-9]{{1,19}}|[a-z0-9](?:[-a-z0-9]{{0,61}}[a-z0-9])?)"
+_ZONE = r"[a-z]+(?:-[a-z]+)+\d+-[a-z][a-z0-9]*"
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def parse_duration(text: object) -> timedelta:
+    """A span of time as people write it: 90s, 45m, 2h, 1h30m, 1d; a bare number is seconds."""
+    if isinstance(text, timedelta):
+        return text
+    written = str(text).strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", written):
+        return timedelta(seconds=float(written))
+    parts = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", written)
+    if not written or parts is None:
+        raise ValueError("is not a duration: write 90s, 45m, 2h or 1h30m")
+    pairs = zip(parts.groups(default="0"), _UNITS.values(), strict=True)
+    return timedelta(seconds=sum(float(count) * unit for count, unit in pairs))
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+class Settings(BaseSettings):
+    """Every setting; the name in the environment and in `.env` is the field's in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",  # the environment and .env are not ours alone; mayfly.toml is, and is checked
+        frozen=True,
+        validate_default=True,
+    )
+
+    project_id: str = Field(description="The project that the VM is in.", examples=["my-project"])
+    zone: str = Field(description="The VM's zone.", examples=["us-central1-a"])
+    region: str = Field(default="", description="The static IP's region, the zone's own if not set.")
+    instance: str = Field(description="The VM's name.", examples=["gpu-vm"])
+    agent_reach: Reach = Field(
+        default=Reach.EXTERNAL,
+        description="How the agent is reached: `external` (the static IP) or `internal` (Direct VPC egress).",
+    )
+    static_name: str | None = Field(
+        default=None,
+        description="The name of the reserved static IP. May be left out only with AGENT_REACH=internal.",
+        examples=["gpu-ip"],
+    )
+    agent_port: int = Field(default=8000, ge=1, le=65535, description="The port that the agent listens on.")
+    agent_key: SecretStr | None = Field(
+        default=None, description="The agent's API key itself. If not set, it is read from Secret Manager."
+    )
+    agent_key_secret: str = Field(
+        default="mayfly-agent-key",
+        description="The secret that holds the agent's key: its name, or `projects/P/secrets/S/versions/V`.",
+    )
+    mayfly_job: str | None = Field(
+        default=None,
+        description="The job where the command names none: `module:function`. If not set, the VM's own default "
+        "(`main:run` and `main:test`).",
+    )
+    timeout: Duration = Field(
+        default=timedelta(hours=1), description="How long the job may take: `90s`, `45m`, `2h`, `1h30m`."
+    )
+    boot_timeout: Duration = Field(
+        default=timedelta(minutes=10),
+        description="How long the VM may take from RUNNING to a ready agent. First boots install drivers.",
+    )
+    address_policy: AddressPolicy = Field(
+        default=AddressPolicy.DETACH,
+        description="What becomes of the static IP afterwards: `detach`, `keep` (on the stopped VM: cheaper by the "
+        "hour) or `release` (only an IP that Mayfly itself reserved).",
+    )
+    on_running: OnRunning = Field(
+        default=OnRunning.REFUSE,
+        description="A VM found on, without a lease of ours: `refuse` (exit 6) or `adopt` (used, left running).",
+    )
+    out: Path | None = Field(
+        default=None, description="The folder that the job's files and its log are copied to before the VM stops."
+    )
+    price_per_hour: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="What an hour of the VM costs you; the receipt then shows what the run cost.",
+    )
+    currency: str = Field(default="USD", description="The currency of PRICE_PER_HOUR.")
+    compute_emulator_host: str | None = Field(
+        default=None, description="`host:port` of a Compute Engine emulator: no call goes to Google then."
+    )
+    secret_manager_emulator_host: str | None = Field(
+        default=None, description="`host:port` of a Secret Manager emulator."
+    )
+    cloud_run_job: str | None = Field(default=None, description="Set by Cloud Run: the logs are JSON lines then.")
+    cloud_run_execution: str | None = Field(
+        default=None, description="Set by Cloud Run: with the task's index it is the run key."
+    )
+    cloud_run_task_index: int = Field(default=0, description="Set by Cloud Run.")
+    cloud_run_task_attempt: int = Field(default=0, description="Set by Cloud Run: which of its retries this is.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - part of the hook's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags come in as arguments, so the order here is the order of precedence."""
+        return init_settings, env_settings, dotenv_settings, _OurToml(settings_cls)
+
+    @field_validator("project_id")
+    @classmethod
+    def _a_project(cls, name: str) -> str:
+        if not re.fullmatch(_PROJECT, name):
+            raise ValueError("is not a project id: small letters, digits and hyphens (its display name is not it)")
+        return name
+
+    @field_validator("zone")
+    @classmethod
+    def _a_zone(cls, name: str) -> str:
+        if not re.fullmatch(_ZONE, name):
+            raise ValueError("is not a zone: they look like us-central1-a")
+        return name
+
+    @field_validator("region")
+    @classmethod
+    def _the_zones_region(cls, name: str, info: ValidationInfo) -> str:
+        zone = info.data.get("zone")
+        of_zone = zone.rpartition("-")[0] if zone else name
+        if name and name != of_zone:
+            raise ValueError(
+                f"does not hold the zone {zone}, which is in {of_zone}; leave REGION out or mend one of the two"
+            )
+        return of_zone
+
+    @field_validator("agent_key")
+    @classmethod
+    def _a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+            raise ValueError("must be printable ASCII without spaces or line breaks: it travels in a header")
+        return key
+
+    @field_validator("instance", "static_name")
+    @classmethod
+    def _a_resource(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(_NAME, name):
+            raise ValueError("is not a resource's name: small letters, digits and hyphens, 63 at most, a letter first")
+        return name
+
+    @field_validator("static_name")
+    @classmethod
+    def _an_address_to_call(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is None and info.data.get("agent_reach") is Reach.EXTERNAL:
+            raise ValueError(
+                "is not set: the name of the reserved static IP, for example gpu-ip (or AGENT_REACH=internal)"
+            )
+        return name
+
+    @field_validator("timeout", "boot_timeout")
+    @classmethod
+    def _a_limit(cls, limit: timedelta) -> timedelta:
+        if not timedelta(seconds=1) <= limit <= LONGEST_TIMEOUT:
+            raise ValueError(f"must be from 1s to {LONGEST_TIMEOUT.days}d")
+        return limit
+
+    @property
+    def on_cloud_run(self) -> bool:
+        """Whether Cloud Run started us."""
+        return self.cloud_run_job is not None
+
+
+class _OurToml(TomlConfigSettingsSource):
+    """`mayfly.toml`, whose names may be written as in the environment, and must all be known."""
+
+    def __init__(self, settings_cls: type[BaseSettings]):
+        super().__init__(settings_cls, TOML_FILE)
+        known = settings_cls.model_fields.keys()
+        self.init_kwargs = {name.lower(): value for name, value in self.init_kwargs.items()}
+        if unknown := sorted(self.init_kwargs.keys() - known):
+            raise BadUsage(f"{TOML_FILE} sets what is no setting: {', '.join(unknown)}. Is it misspelt?")
+
+
+def read_settings(**flags: Any) -> Settings:
+    """All settings, or one BadUsage that lists all that is wrong with them. A flag that is None was not given."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as wrong:
+        problems = "\n".join(f"  {_sentence(error)}" for error in wrong.errors(include_url=False))
+    except (SettingsError, ValueError) as unreadable:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        problems = f"  {unreadable}"
+    raise BadUsage(
+        f"The settings are not complete:\n{problems}\n"
+        "Set them in the environment, in .env, in mayfly.toml or as flags (mayfly run --help)."
+    )
+
+
+def _sentence(error: Any) -> str:
+    name = str(error["loc"][0])
+    setting = Settings.model_fields[name]
+    if error["type"] == "missing":
+        example = f" For example {setting.examples[0]}." if setting.examples else ""
+        return f"{name.upper()} is not set: {setting.description}{example}"
+    what = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    secret = error["input"] is None or "SecretStr" in str(setting.annotation)
+    value = "" if secret else f"={error['input']}"
+    return f"{name.upper()}{value} {what}"
+
+
+def settings_table() -> str:
+    """The README's table of settings, in Markdown."""
+    rows = ["| name | default | what it is |", "|---|---|---|"]
+    for name, setting in Settings.model_fields.items():
+        rows.append(f"| `{name.upper()}` | {_default(setting)} | {setting.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _default(setting: Any) -> str:
+    if setting.is_required():
+        return "required"
+    match setting.default:
+        case None | "":
+            return ""
+        case timedelta() as span:
+            return f"`{_written(span)}`"
+        case value:
+            return f"`{value}`"
+
+
+def _written(span: timedelta) -> str:
+    seconds = int(span.total_seconds())
+    unit, size = next((unit, size) for unit, size in _UNITS.items() if seconds % size == 0)
+    return f"{seconds // size}{unit}"

@@ -1,0 +1,138 @@
+"""Puts the parts together: from settings to the run as ordered, and to the world it happens in."""
+
+import asyncio
+import getpass
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from orchestrator.agent_client import AgentClient
+from orchestrator.clock import SystemClock
+from orchestrator.events import Event
+from orchestrator.google_compute import GoogleCompute, open_google
+from orchestrator.policy import Policy
+from orchestrator.ports import Addresses, Agent, Clock, Leases, Machines, Output
+from orchestrator.run import Run
+from orchestrator.secrets import open_secrets
+from orchestrator.settings import Settings
+from vm_agent.protocol import Job, Mode
+
+
+class GoogleWorld:
+    """The port `World` on Google Cloud, or on an emulator of it."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        clock: Clock,
+        google: GoogleCompute,
+        client: Callable[[str], AgentClient],
+        tell: Callable[[Event], None],
+    ):
+        self.policy: Policy = policy
+        self.clock: Clock = clock
+        self.machines: Machines = google.machines
+        self.leases: Leases = google.leases
+        self.addresses: Addresses = google.addresses
+        self.agent: Callable[[str], Agent] = client
+        self.output: Callable[[str], Output] = client
+        self.tell: Callable[[Event], None] = tell
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The numbers of `policy`, with those that the user set. Only Cloud Run kills us soon after its SIGTERM."""
+    policy = replace(Policy(), boot=settings.boot_timeout)
+    return policy if settings.on_cloud_run else replace(policy, after_sigterm=policy.down)
+
+
+def make_run(
+    settings: Settings,
+    policy: Policy,
+    *,
+    mode: Mode,
+    job: Job | None,
+    params: dict[str, Any],
+    key: str | None,
+    now: datetime,
+) -> Run:
+    """The run as ordered. Without a `key` it is this Cloud Run task's own, the same for all its attempts."""
+    return Run(
+        key=key or _key_of_task(settings) or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
+        mode=mode,
+        job=job,
+        params=params,
+        timeout=settings.timeout,
+        max_run=policy.boot + settings.timeout + policy.boot_margin,
+        holder=_holder(settings),
+        nonce=secrets.token_hex(8),
+        project=settings.project_id,
+        region=settings.region,
+        zone=settings.zone,
+        instance=settings.instance,
+        address=settings.static_name,
+        address_policy=settings.address_policy,
+        on_running=settings.on_running,
+        reach=settings.agent_reach,
+        agent_port=settings.agent_port,
+        out=settings.out,
+        price_per_hour=settings.price_per_hour,
+        currency=settings.currency,
+    )
+
+
+@asynccontextmanager
+async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event], None]) -> AsyncIterator[GoogleWorld]:
+    """The world of one run; the clients are closed afterwards, and nobody waits for a request still in flight."""
+    clock = SystemClock()
+    google, api_key = await asyncio.gather(
+        asyncio.to_thread(_open_google, settings, policy, clock), _agent_key(settings, policy, clock)
+    )
+    clients: dict[str, AgentClient] = {}
+
+    def client(ip: str) -> AgentClient:
+        if ip not in clients:
+            clients[ip] = AgentClient(f"http://{ip}:{settings.agent_port}", api_key, policy, clock)
+        return clients[ip]
+
+    try:
+        yield GoogleWorld(policy, clock, google, client, tell)
+    finally:
+        for one in clients.values():
+            await one.aclose()
+        google.close()
+
+
+def _open_google(settings: Settings, policy: Policy, clock: Clock) -> GoogleCompute:
+    host = settings.compute_emulator_host
+    endpoint = host if host is None or "://" in host else f"http://{host}"
+    return open_google(settings.project_id, settings.region, settings.zone, policy, clock, endpoint)
+
+
+async def _agent_key(settings: Settings, policy: Policy, clock: Clock) -> str:
+    if settings.agent_key is not None:
+        return settings.agent_key.get_secret_value()
+    emulator = settings.secret_manager_emulator_host
+    vault = open_secrets(settings.project_id, policy, clock, environment={}, endpoint=emulator)
+    return await vault.read("AGENT_KEY", settings.agent_key_secret)
+
+
+def _key_of_task(settings: Settings) -> str | None:
+    if settings.cloud_run_execution is None:
+        return None
+    return f"{settings.cloud_run_execution}-{settings.cloud_run_task_index}"
+
+
+def _holder(settings: Settings) -> str:
+    if settings.cloud_run_execution is not None:
+        task = f"task {settings.cloud_run_task_index}, attempt {settings.cloud_run_task_attempt}"
+        return f"Cloud Run execution {settings.cloud_run_execution} ({task})"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user that has no name
+        user = f"user {os.getuid()}"
+    return f"{user} on {socket.gethostname()} (process {os.getpid()})"

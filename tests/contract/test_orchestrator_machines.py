@@ -1,0 +1,354 @@
+"""Port `Machines` against the emulator: Google's client library, our words."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gcp_emulator.emulator import Emulator
+from gcp_emulator.seed import InstanceSeed, Seed
+from orchestrator.errors import BadResource, BadUsage, Forbidden, NotFound, QuotaExceeded, Stockout, Transient
+from orchestrator.google_compute import GoogleCompute
+from orchestrator.lease import Lease, Phase
+from tests.clocks import JumpingClock
+from tests.contract.orchestrator_google import google_at
+from tests.contract.wires import Asked, http, passed_on, serving
+from tests.contract.world import PROJECT, VM, ZONE, Running, running
+from tests.unit.orchestrator.sightings import a_machine
+
+
+@pytest.fixture
+async def clock() -> JumpingClock:
+    return JumpingClock()
+
+
+@pytest.fixture
+async def google(emulator: Running, clock: JumpingClock) -> AsyncIterator[GoogleCompute]:
+    async with google_at(emulator.url, clock) as google:
+        yield google
+
+
+async def test_a_look_shows_the_vm_as_it_is(google: GoogleCompute) -> None:
+    machine = await google.machines.look(VM)
+    assert machine.off
+    assert machine.metadata["colour"] == "blue"
+    assert machine.access_config is None
+    assert machine.max_run is None
+    assert machine.lease is None
+    assert machine.internal_ip.startswith("127.")
+    assert machine.id.isdigit()
+
+
+async def test_a_vm_that_does_not_exist_is_named_with_the_settings_to_check(google: GoogleCompute) -> None:
+    with pytest.raises(NotFound, match=f"no VM nobody in zone {ZONE} of project {PROJECT}: check INSTANCE, ZONE"):
+        await google.machines.look("nobody")
+
+
+async def test_a_start_is_seen_through_and_one_more_is_fine(google: GoogleCompute) -> None:
+    await google.machines.start(await google.machines.look(VM))
+    machine = await google.machines.look(VM)
+    assert machine.running
+    await google.machines.start(machine)
+    await google.machines.stop(machine)
+    assert (await google.machines.look(VM)).off
+
+
+async def test_stopping_a_vm_that_is_off_or_gone_is_fine(google: GoogleCompute) -> None:
+    machine = await google.machines.look(VM)
+    await google.machines.stop(machine)
+    await google.machines.stop(replace(machine, name="gone"))
+
+
+async def test_arming_keeps_the_rest_of_the_scheduling_and_can_be_done_again(google: GoogleCompute) -> None:
+    before = await google.machines.look(VM)
+    await google.machines.arm(before, timedelta(hours=1))
+    once = await google.machines.look(VM)
+    assert (once.max_run, once.termination_action, once.automatic_restart) == (timedelta(hours=1), "STOP", False)
+    assert once.scheduling["onHostMaintenance"] == before.scheduling["onHostMaintenance"]
+    await google.machines.arm(once, timedelta(minutes=90))
+    assert (await google.machines.look(VM)).max_run == timedelta(minutes=90)
+
+
+async def test_a_running_vm_cannot_be_armed(google: GoogleCompute) -> None:
+    machine = await google.machines.look(VM)
+    await google.machines.start(machine)
+    with pytest.raises(BadResource, match="set the time limit of"):
+        await google.machines.arm(machine, timedelta(hours=1))
+    await google.machines.stop(machine)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [
+        ("ZONE_RESOURCE_POOL_EXHAUSTED", 503, Stockout),
+        ("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", 503, Stockout),
+        ("QUOTA_EXCEEDED", 403, QuotaExceeded),
+        ("SOMETHING_NEW", 400, BadResource),
+    ],
+)
+async def test_an_operation_that_fails_says_why(
+    google: GoogleCompute, emulator: Running, code: str, status: int, error: type[Exception]
+) -> None:
+    emulator.fault(on="instances.start", operation_error={"code": code, "message": "So it is.", "status": status})
+    machine = await google.machines.look(VM)
+    with pytest.raises(error, match="So it is"):
+        await google.machines.start(machine)
+    assert emulator.verbs().count("instances.start") == 1
+
+
+@pytest.mark.parametrize("reply", [{"status": 503}, {"status": 429}, {"status": 400, "reason": "resourceNotReady"}])
+async def test_what_passes_is_tried_again(google: GoogleCompute, emulator: Running, reply: dict[str, Any]) -> None:
+    emulator.fault(on="instances.stop", times=2, reply=reply)
+    await google.machines.stop(await google.machines.look(VM))
+    assert emulator.verbs().count("instances.stop") == 3
+
+
+async def test_what_does_not_pass_is_given_up_and_says_what_was_tried(
+    google: GoogleCompute, emulator: Running, clock: JumpingClock
+) -> None:
+    emulator.fault(on="instances.get", times=8, reply={"status": 503, "message": "Not today."})
+    with pytest.raises(Transient, match=rf"Cannot look at the VM {VM} .*Not today\."):
+        await google.machines.look(VM)
+    assert clock.monotonic() <= 75
+
+
+async def test_a_rate_limit_is_waited_out_until_the_next_full_minute(
+    google: GoogleCompute, emulator: Running, clock: JumpingClock
+) -> None:
+    emulator.fault(on="instances.get", reply={"status": 403, "reason": "rateLimitExceeded", "message": "Slow down."})
+    before = datetime.now(UTC).replace(microsecond=0)
+    await google.machines.look(VM)
+    [pause] = clock.pauses
+    after = datetime.now(UTC)
+    assert 1 <= pause <= 61.3
+    assert any((moment.second + pause) >= 60 for moment in (before, after))
+
+
+async def test_a_missing_permission_is_named(google: GoogleCompute, emulator: Running) -> None:
+    said = "Required 'compute.instances.start' permission for 'projects/demo/zones/us-central1-a/instances/gpu-vm'"
+    emulator.fault(on="instances.start", reply={"status": 403, "reason": "forbidden", "message": said})
+    with pytest.raises(Forbidden, match=r"lacks the permission compute\.instances\.start\."):
+        await google.machines.start(await google.machines.look(VM))
+
+
+async def test_unknown_credentials_are_a_matter_of_logging_in(google: GoogleCompute, emulator: Running) -> None:
+    emulator.fault(on="instances.get", reply={"status": 401, "reason": "authError", "message": "Who?"})
+    with pytest.raises(BadUsage, match="gcloud auth application-default login"):
+        await google.machines.look(VM)
+
+
+async def test_the_console_shows_its_last_lines(google: GoogleCompute, emulator: Running) -> None:
+    await _boot(google, "for n in 1 2 3 4 5; do echo line $n; done; sleep 1000")
+    machine = await google.machines.look(VM)
+    await _until_console_ends_with("line 5", google)
+    assert await google.machines.console(machine, 2) == "line 4\nline 5"
+    await google.machines.stop(machine)
+
+
+async def test_what_the_startup_script_published_is_read(google: GoogleCompute, emulator: Running) -> None:
+    report = json.dumps({"epoch": 5, "stage": "secrets", "status": "failed", "detail": "no such secret"})
+    put = 'curl -sf -X PUT -H "Metadata-Flavor: Google" --data-binary'
+    url = "http://$GCE_METADATA_HOST/computeMetadata/v1/instance/guest-attributes/mayfly/boot"
+    machine = await google.machines.look(VM)
+    assert await google.machines.boot_report(machine) is None
+    await _boot(google, f"{put} '{report}' {url}; echo put; sleep 1000")
+    await _until_console_ends_with("put", google)
+    seen = await google.machines.boot_report(machine)
+    assert seen is not None
+    assert (seen.epoch, seen.stage, seen.status, seen.detail) == (5, "secrets", "failed", "no such secret")
+    await google.machines.stop(machine)
+
+
+async def test_a_boot_report_that_is_not_ours_is_no_report(google: GoogleCompute) -> None:
+    url = "http://$GCE_METADATA_HOST/computeMetadata/v1/instance/guest-attributes/mayfly/boot"
+    await _boot(google, f"curl -sf -X PUT -H 'Metadata-Flavor: Google' -d nonsense {url}; echo put; sleep 1000")
+    machine = await google.machines.look(VM)
+    await _until_console_ends_with("put", google)
+    assert await google.machines.boot_report(machine) is None
+    await google.machines.stop(machine)
+
+
+async def test_a_vm_with_scratch_disks_is_stopped_with_leave_to_lose_them(tmp_path: Path) -> None:
+    seed = Seed(instances=(InstanceSeed(VM, local_ssd=True, status="RUNNING"),))
+    with running(lambda: Emulator(seed=seed, folder=tmp_path)) as port:
+        async with google_at(f"http://127.0.0.1:{port}") as google:
+            machine = await google.machines.look(VM)
+            assert machine.has_local_ssd
+            await google.machines.stop(machine)
+            assert (await google.machines.look(VM)).off
+
+
+async def test_a_start_whose_reply_was_lost_is_asked_for_again_with_the_same_request_id(
+    emulator: Running, clock: JumpingClock
+) -> None:
+    request_ids: list[str] = []
+
+    async def lose_the_first_reply(asked: Asked) -> bytes | None:
+        answer = await passed_on(asked, emulator.port)
+        if asked.path.endswith("/start"):
+            request_ids.append(asked.query["requestId"])
+            return None if len(request_ids) == 1 else answer
+        return answer
+
+    async with serving(lose_the_first_reply) as url, google_at(url, clock) as google:
+        machine = await google.machines.look(VM)
+        await google.machines.start(machine)
+        assert (await google.machines.look(VM)).running
+        await google.machines.stop(machine)
+    assert len(request_ids) == 2
+    assert len(set(request_ids)) == 1
+    starts = [entry for entry in emulator.history("operation") if entry["verb"] == "instances.start"]
+    assert len({entry["name"] for entry in starts}) == 1
+
+
+async def test_after_a_refusal_the_next_try_is_a_new_request(emulator: Running, clock: JumpingClock) -> None:
+    request_ids: list[str] = []
+
+    async def listen(asked: Asked) -> bytes:
+        if asked.path.endswith("/stop"):
+            request_ids.append(asked.query["requestId"])
+        return await passed_on(asked, emulator.port)
+
+    emulator.fault(on="instances.stop", operation_error={"code": "INTERNAL_ERROR", "message": "Oh.", "status": 500})
+    async with serving(listen) as url, google_at(url, clock) as google:
+        machine = await google.machines.look(VM)
+        await google.machines.start(machine)
+        await google.machines.stop(machine)
+    assert len(set(request_ids)) == 2
+
+
+async def test_cancelling_a_start_settles_the_request_and_abandons_the_wait(emulator: Running) -> None:
+    waiting = asyncio.Event()
+
+    async def hold_waits(asked: Asked) -> bytes:
+        if asked.path.endswith("/wait"):
+            waiting.set()
+            await asyncio.Event().wait()
+        return (await passed_on(asked, emulator.port)).replace(b'"DONE"', b'"RUNNING"')
+
+    async with serving(hold_waits) as url, google_at(url) as google:
+        starting = asyncio.create_task(google.machines.start(await google.machines.look(VM)))
+        await waiting.wait()
+        starting.cancel()
+        await asyncio.wait([starting])
+        assert starting.cancelled()
+        await google.machines.stop(await google.machines.look(VM), watch=False)
+
+
+async def test_a_start_that_was_sent_is_settled_before_its_cancellation_shows(emulator: Running) -> None:
+    sent, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def hold_the_start(asked: Asked) -> bytes:
+        if asked.path.endswith("/start"):
+            sent.set()
+            await may_answer.wait()
+        return await passed_on(asked, emulator.port)
+
+    async with serving(hold_the_start) as url, google_at(url) as google:
+        machine = await google.machines.look(VM)
+        starting = asyncio.create_task(google.machines.start(machine))
+        await sent.wait()
+        starting.cancel()
+        await asyncio.sleep(0)
+        starting.cancel()
+        await google.machines.look(VM)
+        assert not starting.done()
+        may_answer.set()
+        await asyncio.wait([starting])
+        assert starting.cancelled()
+        assert "instances.start" in emulator.verbs()
+        await google.machines.stop(machine)
+
+
+async def test_a_stop_goes_out_while_every_other_thread_is_held_up(emulator: Running) -> None:
+    async def hold_all_but_stops(asked: Asked) -> bytes:
+        if not asked.path.endswith("/stop"):
+            await asyncio.Event().wait()
+        return await passed_on(asked, emulator.port)
+
+    machine = await _look_at(emulator)
+    async with serving(hold_all_but_stops) as url, google_at(url) as google:
+        looks = [asyncio.create_task(google.machines.look(VM)) for _ in range(20)]
+        await asyncio.sleep(0)
+        await google.machines.stop(machine, watch=False)
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
+    assert "instances.stop" in emulator.verbs()
+
+
+async def test_a_look_is_timed_by_googles_clock(clock: JumpingClock) -> None:
+    async def answer(_: Asked) -> bytes:
+        return http(200, {"name": VM, "id": "1", "status": "TERMINATED"}, Date="Sat, 01 Jan 2000 10:00:00 GMT")
+
+    async with serving(answer) as url, google_at(url, clock) as google:
+        assert (await google.machines.look(VM)).seen_at == datetime(2000, 1, 1, 10, tzinfo=UTC)
+
+
+async def test_without_googles_time_our_own_has_to_do(clock: JumpingClock) -> None:
+    async def answer(_: Asked) -> bytes:
+        return http(200, {"name": VM, "id": "1", "status": "SOME_NEW_STATUS"})
+
+    async with serving(answer) as url, google_at(url, clock) as google:
+        machine = await google.machines.look(VM)
+    assert machine.seen_at == clock.now()
+    assert machine.status == "SOME_NEW_STATUS"
+    assert not machine.off
+
+
+async def test_an_operation_that_failed_without_an_http_status_has_failed(clock: JumpingClock) -> None:
+    error = {"errors": [{"code": "ZONE_RESOURCE_POOL_EXHAUSTED", "message": "Nothing left."}]}
+
+    async def answer(_: Asked) -> bytes:
+        return http(200, {"name": "operation-1", "status": "DONE", "error": error})
+
+    machine = a_machine()
+    async with serving(answer) as url, google_at(url, clock) as google:
+        with pytest.raises(Stockout, match=r"Nothing left\."):
+            await google.machines.start(machine)
+
+
+async def test_a_wait_that_comes_back_at_once_is_not_asked_again_at_once(clock: JumpingClock) -> None:
+    waits = 0
+
+    async def answer(asked: Asked) -> bytes:
+        nonlocal waits
+        waits += asked.path.endswith("/wait")
+        return http(200, {"name": "operation-1", "status": "DONE" if waits == 4 else "RUNNING"})
+
+    async with serving(answer) as url, google_at(url, clock) as google:
+        await google.machines.start(a_machine())
+    assert clock.pauses == [1, 1, 1]
+
+
+async def test_a_page_of_some_proxy_is_no_answer(clock: JumpingClock) -> None:
+    async def answer(_: Asked) -> bytes:
+        return http(200, b"<html>Welcome to our network</html>")
+
+    async with serving(answer) as url, google_at(url, clock) as google:
+        with pytest.raises(Transient, match="makes no sense"):
+            await google.machines.look(VM)
+
+
+async def _boot(google: GoogleCompute, script: str) -> None:
+    """Start the VM with that startup script. Metadata is written the way that leases are."""
+    machine = await google.machines.look(VM)
+    with_script = replace(machine, metadata={**machine.metadata, "startup-script": f"#!/bin/bash\n{script}\n"})
+    await google.leases.write(with_script, Lease(epoch=5, phase=Phase.CLAIMED))
+    await google.machines.start(machine)
+
+
+async def _until_console_ends_with(line: str, google: GoogleCompute) -> None:
+    machine = await google.machines.look(VM)
+    while await google.machines.console(machine, 1) != line:  # noqa: ASYNC110 - a console is read by asking
+        await asyncio.sleep(0.02)
+
+
+async def _look_at(emulator: Running) -> Any:
+    async with google_at(emulator.url) as google:
+        return await google.machines.look(VM)

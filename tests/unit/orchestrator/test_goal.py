@@ -1,0 +1,104 @@
+"""Up or down, and who is let in."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.errors import BadResource, Busy
+from orchestrator.goal import Down, Up, goal_of, refusal
+from orchestrator.lease import Phase
+from orchestrator.policy import Policy
+from orchestrator.run import OnRunning, Outcome
+from orchestrator.seen import Address, Seen
+from tests.unit.orchestrator.sightings import ADDRESS, NOON, a_lease, a_machine, a_run, a_view, at_the_top, running
+from vm_agent.protocol import Failure, State
+
+TOP = at_the_top()
+POLICY = Policy()
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        (State.SUCCEEDED, Outcome.SUCCEEDED),
+        (State.FAILED, Outcome.FAILED),
+        (State.CANCELLED, Outcome.CANCELLED),
+        (State.TIMED_OUT, Outcome.TIMED_OUT),
+        (State.INTERRUPTED, Outcome.INTERRUPTED),
+    ],
+)
+def test_a_finished_run_turns_the_trip_round(state, outcome):
+    goal = goal_of(replace(TOP, run=a_view(state)), a_run())
+    assert isinstance(goal, Down)
+    assert goal.verdict.outcome is outcome
+
+
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.RUNNING])
+def test_a_live_run_is_followed(state):
+    assert goal_of(replace(TOP, run=a_view(state)), a_run()) == Up(a_run())
+
+
+def test_the_verdict_carries_the_jobs_own_words_and_result():
+    failed = a_view(State.FAILED, failure=Failure(detail="ValueError: no such coin"), result=None)
+    goal = goal_of(replace(TOP, run=failed), a_run())
+    assert isinstance(goal, Down)
+    assert goal.verdict.detail == "ValueError: no such coin"
+
+
+def test_a_vm_that_went_off_under_an_invoked_run_leaves_its_outcome_unknown():
+    off = replace(TOP.machine, status="TERMINATED")
+    goal = goal_of(Seen(off, ADDRESS), a_run())
+    assert isinstance(goal, Down)
+    assert goal.verdict.outcome is Outcome.INTERRUPTED
+
+
+def test_a_vm_that_is_off_and_free_may_be_claimed():
+    assert refusal(Seen(a_machine(), ADDRESS), a_run(), POLICY) is None
+
+
+def test_a_vm_that_somebody_uses_is_refused_and_left_alone():
+    error = refusal(Seen(running(a_machine()), ADDRESS), a_run(), POLICY)
+    assert isinstance(error, Busy)
+    assert "ON_RUNNING=adopt" in str(error)
+
+
+def test_a_running_vm_may_be_adopted_if_the_user_says_so():
+    assert refusal(Seen(running(a_machine()), ADDRESS), a_run(on_running=OnRunning.ADOPT), POLICY) is None
+
+
+@pytest.mark.parametrize(
+    ("expired_since", "refused"),
+    [(timedelta(seconds=-1), True), (timedelta(seconds=29), True), (timedelta(seconds=31), False)],
+)
+def test_anothers_lease_holds_until_its_last_request_must_have_died(expired_since, refused):
+    lease = a_lease(nonce="theirs", expires_at=NOON - expired_since)
+    assert (refusal(Seen(a_machine(lease=lease), ADDRESS), a_run(), POLICY) is not None) is refused
+
+
+def test_a_vm_left_on_is_not_taken_while_its_run_may_be_live():
+    lease = a_lease(
+        nonce="theirs",
+        phase=Phase.INVOKING,
+        expires_at=NOON - timedelta(hours=1),
+        run_deadline=NOON + timedelta(minutes=1),
+    )
+    assert isinstance(refusal(Seen(running(a_machine(lease=lease)), ADDRESS), a_run(), POLICY), Busy)
+    later = replace(lease, run_deadline=NOON - timedelta(seconds=1))
+    assert refusal(Seen(running(a_machine(lease=later)), ADDRESS), a_run(), POLICY) is None
+
+
+def test_an_address_that_another_vm_uses_is_never_taken_from_it():
+    used = Address("gpu-ip", "34.1.2.3", ("https://x/projects/demo/zones/us-central1-a/instances/other-vm",))
+    error = refusal(Seen(a_machine(), used), a_run(), POLICY)
+    assert isinstance(error, BadResource)
+    assert "other-vm" in str(error)
+
+
+def test_an_address_that_is_on_our_own_vm_is_no_obstacle():
+    used = Address("gpu-ip", "34.1.2.3", ("https://x/projects/demo/zones/us-central1-a/instances/gpu-vm",))
+    assert refusal(Seen(a_machine(), used), a_run(), POLICY) is None
+
+
+def test_a_suspended_vm_cannot_be_used():
+    assert isinstance(refusal(Seen(a_machine(status="SUSPENDED"), ADDRESS), a_run(), POLICY), BadResource)
