@@ -1,1 +1,212 @@
-"""The `mayfly` command."""
+"""The `mayfly` command.
+
+Each command imports what it needs when it is called: `--help` is there at once, `mayfly run` needs nothing of the
+emulator, `mayfly emulator` nothing of Google.
+"""
+# ruff: noqa: PLC0415 - see above
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+EXIT_USAGE = 2
+EXIT_OWED = 7
+EXIT_SIGTERM = 143
+
+app = typer.Typer(
+    help="Rent a Compute Engine VM for exactly as long as one job needs it: started, followed, stopped, proved off.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+emulator = typer.Typer(help="Google Cloud on this machine: no account, no cost. For trying things and for tests.")
+app.add_typer(emulator, name="emulator")
+
+
+def main() -> None:
+    """Run the command that the arguments name; every failure is a sentence and an exit code."""
+    # As process 1 of a container we would not even be ended by a SIGTERM that comes before the run begins.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_SIGTERM))
+    arguments, command = _cut_command(sys.argv[1:])
+    app(arguments, obj=command)
+
+
+def _cut_command(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """What stands after `--` is the job's, options and all."""
+    if "--" not in arguments:
+        return list(arguments), None
+    cut = list(arguments).index("--")
+    return list(arguments[:cut]), list(arguments[cut + 1 :])
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mayfly {version('mayfly')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    if context.obj is not None and context.invoked_subcommand not in {"run", "test"}:
+        context.fail("Only `mayfly run` and `mayfly test` take a command after --.")
+
+
+def _orders(mode: str, summary: str) -> None:
+    """Add `mayfly run` or `mayfly test`: the same options for both, for the one rehearses the other."""
+
+    @app.command(mode, help=summary)
+    def order(
+        context: typer.Context,
+        *,
+        job: Annotated[
+            str | None,
+            typer.Argument(
+                metavar="JOB",
+                show_default=False,
+                help="module:function. Or end with: -- a command. Default: MAYFLY_JOB, else the VM's own.",
+            ),
+        ] = None,
+        set_: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--set",
+                metavar="NAME=VALUE",
+                help="A param of the job; the value is JSON or else text. "
+                "Dots make groups: a.b=1. May be given several times.",
+            ),
+        ] = None,
+        params: Annotated[
+            str | None, typer.Option(metavar="FILE", help="Params as a JSON file, or - for stdin.")
+        ] = None,
+        key: Annotated[
+            str | None,
+            typer.Option(
+                help="The run key: the same key is never started twice. Default: Cloud Run's execution, else new."
+            ),
+        ] = None,
+        timeout: Annotated[
+            str | None, typer.Option(metavar="SPAN", help="How long the job may take: 90s, 45m, 2h.")
+        ] = None,
+        out: Annotated[
+            Path | None, typer.Option(metavar="DIR", help="Where the job's files and its log are copied to.")
+        ] = None,
+        project: Annotated[str | None, typer.Option(help="PROJECT_ID for this once.")] = None,
+        region: Annotated[str | None, typer.Option(help="REGION for this once.")] = None,
+        zone: Annotated[str | None, typer.Option(help="ZONE for this once.")] = None,
+        instance: Annotated[str | None, typer.Option(help="INSTANCE for this once.")] = None,
+        static_name: Annotated[str | None, typer.Option(help="STATIC_NAME for this once.")] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="The receipt as JSON, also on a terminal.")] = False,
+        debug: Annotated[bool, typer.Option(envvar="MAYFLY_DEBUG", help="Tracebacks, for bugs in Mayfly.")] = False,
+        cloud_run: Annotated[str | None, typer.Option(envvar="CLOUD_RUN_JOB", hidden=True)] = None,
+    ) -> None:
+        flags = {"timeout": timeout, "out": out, "project_id": project, "region": region, "zone": zone}
+        flags |= {"instance": instance, "static_name": static_name, "cloud_run_job": cloud_run}
+        wanted = {"mode": mode, "job": job, "command": context.obj, "set": set_ or [], "params": params, "key": key}
+        try:
+            code = _carry_out(flags, wanted, as_json=as_json)
+        except Exception as error:
+            if debug:
+                raise
+            code = _explain(error, for_cloud_logging=cloud_run is not None)
+        _leave(code)
+
+
+_orders("run", "Run the job on the VM: for real.")
+_orders("test", "Rehearse the job on the VM: nothing is traded, nothing sent.")
+
+
+def _carry_out(flags: dict[str, Any], wanted: dict[str, Any], *, as_json: bool) -> int:
+    from mayfly.carry_out import carry_out
+    from mayfly.order import read_order
+    from orchestrator.settings import read_settings
+
+    order = read_order(**wanted)
+    return carry_out(read_settings(**flags), order, as_json=as_json)
+
+
+def _explain(error: Exception, *, for_cloud_logging: bool) -> int:
+    """Say what is wrong and what to do; the exit code."""
+    sentence, code = _sentence(error)
+    line = json.dumps({"severity": "ERROR", "message": sentence}) if for_cloud_logging else f"mayfly: {sentence}"
+    typer.echo(line, err=True)
+    return code
+
+
+def _sentence(error: Exception) -> tuple[str, int]:
+    if isinstance(error, ModuleNotFoundError):
+        return f"The package {error.name} is missing: pip install 'mayfly[orchestrator]'", EXIT_USAGE
+    from orchestrator.errors import MayflyError
+
+    if isinstance(error, MayflyError):
+        return str(error), int(error.exit)
+    bug = f"A bug in Mayfly: {type(error).__name__}: {error}. MAYFLY_DEBUG=1 shows where it happened."
+    return f"{bug}\nThe VM may still be on: look at it, or run again with the same --key.", EXIT_OWED
+
+
+def _leave(code: int) -> None:
+    """Leave now. Threads may still wait for Google's answers; nobody needs these any more."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@emulator.callback(invoke_without_command=True)
+def _emulator(
+    context: typer.Context,
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8475,
+    latency: Annotated[str, typer.Option(help="How long things take: instant, brisk or realistic.")] = "brisk",
+    latency_file: Annotated[Path | None, typer.Option(help="A TOML file that changes some of them.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Begin with a project, a VM, a static IP and a key.")] = False,
+    forward: Annotated[list[int] | None, typer.Option(help="A port that the static IP leads to (8000).")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where the VMs' disks are.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random latencies and ids.")] = 0,
+) -> None:
+    if context.invoked_subcommand is None:
+        options = {"port": port, "latency": latency, "latency_file": latency_file, "demo": demo, "folder": folder}
+        options |= {"seed": seed} | ({"forward": tuple(forward)} if forward else {})
+        _serve(context, options)
+
+
+def _serve(context: typer.Context, options: dict[str, Any]) -> None:
+    import asyncio
+
+    from gcp_emulator.latency import PROFILES, BadLatencyError
+    from gcp_emulator.serve import NoCheckoutError, Options, serve
+
+    if options["latency"] not in PROFILES:
+        context.fail(f"--latency {options['latency']}: there are {', '.join(PROFILES)}, and --latency-file.")
+    try:
+        asyncio.run(serve(Options(**options)))
+    except (NoCheckoutError, BadLatencyError, OSError) as error:  # a port that is taken, a file that is not there
+        context.fail(str(error))
+
+
+@emulator.command("env")
+def _emulator_env(port: Annotated[int, typer.Option(help="The emulator's port.")] = 8475) -> None:
+    """Print the exports that point every client at the emulator: eval "$(mayfly emulator env)"."""
+    from gcp_emulator.exports import as_shell, demo_exports, exports
+
+    typer.echo(as_shell(exports(port) | demo_exports()), nl=False)
+
+
+@app.command("demo", hidden=True)
+def _demo() -> None:
+    """The whole of it, on this machine: emulator, VM, a real recording, a real transcript, and the proof."""
+    from mayfly.demo import demo
+
+    raise typer.Exit(demo())

@@ -1,0 +1,37 @@
+# `make` says what there is. uv is taken from PATH, else installed into ./.uv; nothing outside this folder is touched.
+
+UV_VERSION := 0.13.8
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+RUN := $(UV) run --frozen --all-extras
+SCRIPTS := startup.sh .ci/run $(wildcard gcp_emulator/guest/shims/*)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(UV) ## a job on a rented VM, from its lease to the proof that it is off; emulated, no Google account
+	@$(RUN) mayfly demo
+
+test: $(UV) ## all tests (some of them: make test TESTS=tests/unit)
+	$(RUN) pytest $(TESTS)
+
+check: $(UV) ## lint, format, types; shell scripts where shellcheck is installed
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo 'shellcheck is not installed: skipped'; fi
+
+format: $(UV) ## write the code as check wants it
+	$(RUN) ruff check --fix-only
+	$(RUN) ruff format
+
+clean: ## remove what the other targets made
+	rm -rf .venv .uv .mayfly .mypy_cache .pytest_cache .ruff_cache out
+
+.uv/bin/uv:
+	@python3 -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo 'Python cannot make a venv here. On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'Installing uv $(UV_VERSION) into ./.uv'
+	@python3 -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

@@ -1,0 +1,5 @@
+"""`python -m mayfly`."""
+
+from mayfly.cli import main
+
+main()

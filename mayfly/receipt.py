@@ -1,0 +1,170 @@
+"""The receipt: all that goes to stdout. JSON for programs, a panel for people."""
+
+import json
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.run import AddressPolicy, Outcome, Receipt, VmUse
+from orchestrator.telemetry import sentence_of, severity_of
+
+_RESULT_CHARACTERS = 2000  # of a result on a terminal; the JSON has all of it
+
+
+def as_json(receipt: Receipt, *, for_cloud_logging: bool = False) -> str:
+    """One line. Cloud Logging also gets what it shows of an entry: `severity` and `message`."""
+    fields = _fields(receipt)
+    if for_cloud_logging:
+        fields = {"severity": severity_of(receipt), "message": sentence_of(receipt), **fields}
+    return json.dumps(fields, ensure_ascii=False, default=str)
+
+
+def _fields(receipt: Receipt) -> dict[str, Any]:
+    vm = receipt.vm
+    return {
+        "run_key": receipt.run_key,
+        "mode": receipt.mode,
+        "outcome": receipt.outcome,
+        "exit_code": int(receipt.exit_code),
+        "result": receipt.result,
+        "attempts": receipt.attempts,
+        "project": receipt.project,
+        "job": receipt.job,
+        "started_at": receipt.started_at.isoformat(timespec="milliseconds"),
+        "answered_from_memory": receipt.answered_from_memory,
+        "artifacts": [vars(file) for file in receipt.artifacts],
+        "phases": [
+            {
+                "name": phase.name,
+                "started": phase.started.isoformat(timespec="milliseconds"),
+                "seconds": round(phase.seconds, 3),
+            }
+            for phase in receipt.phases
+        ],
+        "vm": vm and {**vars(vm), "billed_seconds": _milli(vm.billed_seconds), "idle_seconds": _milli(vm.idle_seconds)},
+        "address": receipt.address,
+        "cleanup": receipt.cleanup,
+    }
+
+
+def _milli(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def show(receipt: Receipt, console: Console) -> None:
+    """Print the receipt for a person; what is owed comes last, where it is seen."""
+    style = "green" if receipt.outcome is Outcome.SUCCEEDED else "yellow" if receipt.outcome is Outcome.BUSY else "red"
+    title = Text(f" {receipt.mode} {receipt.outcome} ", style=f"bold {style}")
+    console.print(Panel(Group(*_parts(receipt)), title=title, title_align="left", border_style=style))
+    if receipt.cleanup == "owed":
+        show_owed(receipt, console)
+
+
+def _parts(receipt: Receipt) -> list[RenderableType]:
+    parts: list[RenderableType] = [_facts(receipt)]
+    if receipt.phases:
+        parts += [Text(), _phases(receipt)]
+    if receipt.result is not None:
+        parts += [Text(), Text("Result", style="bold"), _result(receipt.result)]
+    if receipt.detail:
+        parts += [Text(), Text(receipt.detail)]
+    return parts
+
+
+def _facts(receipt: Receipt) -> Table:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    facts.add_row("job", Text(receipt.job))
+    facts.add_row("key", Text(receipt.run_key))
+    if receipt.answered_from_memory:
+        facts.add_row("", "This key has run before: this is its outcome, and no VM was started.")
+    if receipt.vm:
+        facts.add_row("VM", Text(f"{receipt.vm.instance} in {receipt.vm.zone}: {_use(receipt.vm)}"))
+    if receipt.address:
+        facts.add_row("IP", Text(_address(receipt.address, done=receipt.cleanup == "confirmed")))
+    for file in receipt.artifacts:
+        facts.add_row("file", Text(f"{file.saved_to} ({file.size:,} bytes, SHA-256 {file.sha256[:12]}…)"))
+    if receipt.vm and receipt.cleanup != "owed":
+        facts.add_row(
+            "", Text("Its time limit stays armed, and also stops the VM if you start it by hand.", style="dim")
+        )
+    return facts
+
+
+def _use(vm: VmUse) -> str:
+    if vm.billed_seconds is None:
+        return "not started"
+    use = f"{vm.billed_seconds:.1f} s billed"
+    if vm.idle_seconds is not None:
+        use += f", {vm.idle_seconds:.1f} s of them idle"
+    if vm.cost is not None:
+        use += f", {vm.cost:.4f} {vm.currency or ''}".rstrip()
+    return use
+
+
+def _address(address: dict[str, str | None], *, done: bool) -> str:
+    ends = {AddressPolicy.DETACH: "detached", AddressPolicy.KEEP: "kept on the VM", AddressPolicy.RELEASE: "released"}
+    end = ends[AddressPolicy(address["policy"] or AddressPolicy.DETACH)]
+    return f"{address['name']} ({address['ip'] or 'not looked up'}), {end if done else f'not seen {end}'}"
+
+
+def _phases(receipt: Receipt) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="cyan", no_wrap=True, overflow="crop")
+    longest = max(phase.seconds for phase in receipt.phases) or 1
+    for phase in receipt.phases:
+        bar = "━" * max(1, round(phase.seconds / longest * 24))
+        table.add_row(phase.name, f"{phase.seconds:.1f} s", bar)
+    return table
+
+
+def _result(result: Any) -> RenderableType:
+    if not isinstance(result, dict):
+        return Text(_short(result))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in result.items():
+        table.add_row(Text(str(name)), Text(_short(value)))
+    return table
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if len(text) <= _RESULT_CHARACTERS:
+        return text
+    return f"{text[:_RESULT_CHARACTERS]}… ({len(text):,} characters; --json prints all)"
+
+
+def show_owed(receipt: Receipt, console: Console) -> None:
+    """The loudest thing there is: a VM that may still be on, where to see it and how to turn it off."""
+    console.print(
+        Panel(
+            Text("\n".join(owed_lines(receipt))),
+            title=Text(" CLEAN-UP OWED: the VM may still be on and cost money ", style="bold white on red"),
+            border_style="bold red",
+        )
+    )
+
+
+def owed_lines(receipt: Receipt) -> list[str]:
+    """What to look at and what to type."""
+    if receipt.vm is None:
+        return [
+            f"Look at the VMs of {receipt.project}: https://console.cloud.google.com/compute/instances?project={receipt.project}"
+        ]
+    vm, project = receipt.vm, receipt.project
+    return [
+        f"{vm.instance} in {vm.zone} was not seen off. Look:",
+        f"  https://console.cloud.google.com/compute/instancesDetail/zones/{vm.zone}/instances/{vm.instance}?project={project}",
+        "Turn it off:",
+        f"  gcloud compute instances stop {vm.instance} --zone {vm.zone} --project {project}",
+        "Or let Mayfly finish what it owes, without running the job again:",
+        f"  mayfly {receipt.mode} --key {receipt.run_key}",
+    ]

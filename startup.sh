@@ -1,0 +1,342 @@
+#!/usr/bin/env bash
+# Runs on every boot of a Mayfly VM, as root: dead-man, code, secrets, dependencies, agent. What an earlier boot did is kept.
+#
+# It needs bash, curl, the metadata server, and these attributes of the instance:
+#   mayfly-source, mayfly-ref   git repository, and the commit or tag of it to run; none: the code is in the image already
+#   mayfly-extras (agent)       extras of the project to install
+#   mayfly-agent-key (mayfly-agent-key)   the secret that callers of the agent must know
+#   mayfly-secrets              more secrets for the jobs' environment: "NAME=secret[/version] ..."
+#   mayfly-port (8000), mayfly-job        for the agent
+#   mayfly-boot-minutes (10)    without an agent by then, the VM powers itself off
+#   mayfly-hold=<until>         somebody is at work here: no powering off until then (24 h at most)
+# How far it came is told by the guest attribute mayfly/boot (if enable-guest-attributes=TRUE) and on the serial console.
+# MAYFLY_ROOT, MAYFLY_POWEROFF, MAYFLY_SUPERVISOR and GCE_METADATA_HOST stand in for a real machine's parts where it has none.
+set -Eeuo pipefail
+
+readonly uv_version=0.13.8
+readonly agent_seconds=120 # from its start to its first answer; imports are slow on a cold disk
+
+root=${MAYFLY_ROOT:-}
+readonly root=${root%/}
+readonly code=$root/opt/mayfly/src venv=$root/opt/mayfly/venv own_uv=$root/opt/mayfly/uv
+readonly env_file=$root/etc/mayfly/agent.env
+readonly errors=$root/run/mayfly-startup.stderr # of the command that runs now
+readonly metadata=http://${GCE_METADATA_HOST:-169.254.169.254}/computeMetadata/v1
+readonly secret_manager=${SECRET_MANAGER_EMULATOR_HOST:+http://$SECRET_MANAGER_EMULATOR_HOST}
+
+stage=deadman epoch=0 boot_id='' failed_command=''
+export HOME=${HOME:-$root/root} GIT_TERMINAL_PROMPT=0 DEBIAN_FRONTEND=noninteractive
+
+main() {
+    trap 'fail $? "$BASH_COMMAND"' ERR
+    arm_deadman
+    mkdir -p "$root/run" "$root/opt/mayfly" "$root/etc/mayfly"
+    : >"$errors"
+    boot_id=$(cat "$root/proc/sys/kernel/random/boot_id")
+    epoch=$(attribute mayfly-lease | sed -n 's/.*"epoch" *: *\([0-9][0-9]*\).*/\1/p')
+    enter code fetch_code
+    enter secrets write_environment
+    enter dependencies install_dependencies
+    enter agent start_agent
+    report 'done'
+}
+
+enter() {
+    stage=$1
+    report starting
+    "$2"
+}
+
+# ---- the dead-man: a process of its own, which needs nothing but bash, curl and sleep -------------------------------------
+
+arm_deadman() {
+    local script
+    script="$(declare -f deadman power_off agent_answers held value); metadata=$metadata; deadman"
+    if on_systemd; then
+        systemctl stop mayfly-boot-deadman.service 2>/dev/null || true # of an earlier run of this script
+        systemd-run --quiet --collect --unit=mayfly-boot-deadman --property=StandardOutput=journal+console bash -c "$script"
+    elif command -v setsid >/dev/null; then
+        setsid bash -c "$script" </dev/null &
+    else
+        nohup bash -c "$script" </dev/null &
+    fi
+}
+
+deadman() {
+    local minutes
+    minutes=$(value instance/attributes/mayfly-boot-minutes)
+    [[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || minutes=10
+    sleep "$(awk "BEGIN { print 60 * $minutes }")"
+    until agent_answers; do
+        if held; then
+            sleep 30
+            continue
+        fi
+        echo "mayfly: no agent $minutes minutes after the boot: powering off"
+        power_off
+        sleep 60 # still here? again
+    done
+}
+
+power_off() {
+    if [[ -n ${MAYFLY_POWEROFF:-} ]]; then
+        "$MAYFLY_POWEROFF"
+    else
+        systemctl poweroff || poweroff || systemctl poweroff --force --force
+    fi
+}
+
+# Any answer will do: an agent that says 503 has a dead-man of its own.
+agent_answers() {
+    local ip port
+    ip=$(value instance/network-interfaces/0/ip)
+    port=$(value instance/attributes/mayfly-port)
+    curl -sk -o /dev/null --max-time 5 "http://$ip:${port:-8000}/" || curl -sk -o /dev/null --max-time 5 "https://$ip:${port:-8000}/"
+}
+
+held() {
+    local until
+    until=$(date -d "$(value instance/attributes/mayfly-hold)" +%s 2>/dev/null) || return 1
+    ((until > $(date +%s) && SECONDS < 24 * 3600))
+}
+
+value() {
+    curl -fs --max-time 5 --retry 3 --retry-connrefused -H 'Metadata-Flavor: Google' "$metadata/$1" || true
+}
+
+# ---- code -----------------------------------------------------------------------------------------------------------------
+
+# A whole new folder takes the place of the old one: a boot that is cut off leaves no half checkout behind.
+fetch_code() {
+    local source ref
+    source=$(attribute mayfly-source)
+    ref=$(attribute mayfly-ref)
+    if [[ -z $source ]]; then
+        [[ -f $code/pyproject.toml ]] || die "no mayfly-source in the metadata, and no code in $code"
+        return 0
+    fi
+    [[ -n $ref ]] || is_local "$source" || die "mayfly-source=$source needs mayfly-ref: a commit or a tag"
+    if [[ -n $ref && -f $code/.git/mayfly-ref && $(<"$code/.git/mayfly-ref") == "$source $ref" ]]; then
+        return 0
+    fi
+    command -v git >/dev/null || install_packages git
+    rm -rf "$code.new"
+    attempt git init --quiet "$code.new"
+    if is_local "$source"; then
+        git config --global --replace-all safe.directory "${source#file://}" # it may be another user's
+    fi
+    attempt_thrice git -C "$code.new" fetch --quiet --depth 1 --no-tags -- "$source" "${ref:-HEAD}"
+    if grep -q "	branch '" "$code.new/.git/FETCH_HEAD"; then
+        die "mayfly-ref=$ref is a branch, which changes: pin a commit or a tag"
+    fi
+    attempt git -C "$code.new" checkout --quiet --detach FETCH_HEAD
+    echo "$source $ref" >"$code.new/.git/mayfly-ref"
+    rm -rf "$code"
+    mv "$code.new" "$code"
+}
+
+is_local() {
+    [[ $1 == /* || $1 == file://* ]]
+}
+
+# ---- secrets: in shell variables and a 0600 file; never an argument of a program, never in a report --------------------------
+
+write_environment() {
+    local token project pair name payload list key
+    token=$(metadata instance/service-accounts/default/token | json_string access_token)
+    project=$(metadata project/project-id)
+    list=$(attribute mayfly-secrets)
+    key=$(attribute mayfly-agent-key)
+    (
+        umask 077
+        : >"$env_file.new"
+        for pair in $list "MAYFLY_API_KEY=${key:-mayfly-agent-key}"; do
+            name=${pair%%=*}
+            [[ $pair == *=* && $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || die "mayfly-secrets: '$pair' is not NAME=secret[/version]"
+            payload=$(secret "${pair#*=}" <<<"Authorization: Bearer $token")
+            setting "$name" "$payload"
+        done
+        own_settings
+    ) # what comes last wins: no secret takes the name of a setting of ours
+    mv "$env_file.new" "$env_file"
+}
+
+# ID[/VERSION], or a full resource name; the request's header comes by standard input.
+secret() {
+    local answer
+    [[ $1 =~ ^(projects/[^/]+/secrets/)?([^/]+)(/versions)?(/([^/]+))?$ ]] || die "'$1' is not the name of a secret"
+    local version=${BASH_REMATCH[1]:-projects/$project/secrets/}${BASH_REMATCH[2]}/versions/${BASH_REMATCH[5]:-latest}
+    answer=$(get "${secret_manager:-https://secretmanager.googleapis.com}/v1/$version:access" -H @-) || return
+    [[ ${answer##*$'\n'} == 200 ]] || die "Secret Manager: ${answer##*$'\n'} for $version: $(json_string message <<<"$answer")"
+    json_string data <<<"$answer" | sed 's/\\u003d/=/g' | base64 -d
+}
+
+own_settings() {
+    local name port job
+    port=$(attribute mayfly-port)
+    job=$(attribute mayfly-job)
+    setting AGENT_PORT "${port:-8000}"
+    setting PATH "$venv/bin:$PATH"
+    [[ -z $job ]] || setting MAYFLY_JOB "$job"
+    for name in HOME MAYFLY_ROOT MAYFLY_POWEROFF GCE_METADATA_HOST GCE_METADATA_IP SECRET_MANAGER_EMULATOR_HOST; do
+        [[ -z ${!name:-} ]] || setting "$name" "${!name}"
+    done
+}
+
+# As systemd's EnvironmentFile reads it: in double quotes, newlines are kept.
+setting() {
+    local text=${2//\\/\\\\}
+    printf '%s="%s"\n' "$1" "${text//\"/\\\"}" >>"$env_file.new"
+}
+
+# ---- dependencies ------------------------------------------------------------------------------------------------------------
+
+install_dependencies() {
+    local uv extra list extras=()
+    list=$(attribute mayfly-extras)
+    for extra in ${list:-agent}; do
+        extras+=(--extra "$extra")
+    done
+    uv=$(command -v "${UV:-uv}") || install_uv
+    export UV_PROJECT_ENVIRONMENT=$venv
+    attempt "${uv:-$own_uv/bin/uv}" sync --project "$code" --frozen --no-dev --no-progress "${extras[@]}"
+}
+
+install_uv() {
+    [[ ! -x $own_uv/bin/uv ]] || return 0
+    command -v python3 >/dev/null || install_packages python3
+    attempt python3 -m venv --clear "$own_uv" || {
+        install_packages python3-venv
+        attempt python3 -m venv --clear "$own_uv"
+    }
+    attempt "$own_uv/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
+}
+
+install_packages() {
+    command -v apt-get >/dev/null || die "$* missing, and no apt-get to install it with"
+    attempt apt-get -qq -o DPkg::Lock::Timeout=300 update
+    attempt apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"
+}
+
+# ---- the agent: a service that starts again when it ends, never a child of this script ----------------------------------------
+
+start_agent() {
+    local started=$SECONDS
+    if [[ -n ${MAYFLY_SUPERVISOR:-} ]]; then
+        cd "$code"
+        attempt "$MAYFLY_SUPERVISOR" mayfly-agent "$env_file" -- "$venv/bin/python" -m vm_agent
+    elif on_systemd; then
+        write_unit
+        attempt systemctl daemon-reload
+        attempt systemctl restart mayfly-agent.service
+    else
+        die "neither systemd nor MAYFLY_SUPERVISOR: nothing here keeps the agent alive"
+    fi
+    until agent_answers; do
+        ((SECONDS - started < agent_seconds)) || die "no answer from the agent in $agent_seconds s: $(last_words)"
+        sleep 0.5
+    done
+}
+
+# Under /run, so that the agent never starts at a boot before this script has armed the dead-man.
+write_unit() {
+    mkdir -p /run/systemd/system
+    cat >/run/systemd/system/mayfly-agent.service <<UNIT
+[Unit]
+Description=Mayfly agent
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart=$venv/bin/python -m vm_agent
+WorkingDirectory=$code
+EnvironmentFile=$env_file
+Restart=always
+RestartSec=1
+# No run outlives the agent that answers for it; a run that eats all memory does not take the agent along.
+KillMode=control-group
+Delegate=yes
+OOMPolicy=continue
+TimeoutStopSec=20
+StandardOutput=journal+console
+StandardError=inherit
+UNIT
+}
+
+last_words() {
+    if on_systemd; then journalctl -u mayfly-agent -n 15 -o cat --no-pager; else echo "see the serial console"; fi
+}
+
+on_systemd() {
+    [[ -z ${MAYFLY_SUPERVISOR:-} && -d /run/systemd/system ]]
+}
+
+# ---- reports and failures --------------------------------------------------------------------------------------------------------
+
+# STATUS [DETAIL]
+report() {
+    local detail=${2:-}
+    echo "mayfly: stage=$stage status=$1${detail:+ detail=${detail//$'\n'/ | }}"
+    detail=${detail//\\/\\\\} detail=${detail//\"/\\\"} detail=${detail//$'\n'/\\n}
+    printf '{"epoch": %s, "boot_id": "%s", "stage": "%s", "status": "%s", "detail": "%s"}' \
+        "${epoch:-0}" "$boot_id" "$stage" "$1" "$detail" |
+        curl -fsS -o /dev/null --max-time 5 --retry 2 -X PUT -H 'Metadata-Flavor: Google' --data-binary @- \
+            "$metadata/instance/guest-attributes/mayfly/boot" || echo "mayfly: the boot report could not be published"
+}
+
+# EXIT-CODE COMMAND: the ERR trap. Only the outermost shell reports.
+fail() {
+    ((BASH_SUBSHELL == 0)) || exit "$1"
+    trap - ERR
+    set +e
+    local words
+    words=$(tail -n 15 "$errors" 2>/dev/null | tail -c 1500 | tr '\t\r' '  ' | tr -cd '\n\40-\176')
+    report failed "${words:-$2 exited $1}${failed_command:+ ($failed_command exited $1)}"
+    exit "$1"
+}
+
+# Run a command; its stderr goes to the console and, should it fail, into the report. So no argument may be a secret.
+attempt() {
+    failed_command=$*
+    { "$@" 2>&1 >&3 3>&- | tee "$errors" >&2; } 3>&1 || return
+    : >"$errors"
+    failed_command=''
+}
+
+attempt_thrice() {
+    attempt "$@" || { sleep 1 && attempt "$@"; } || { sleep 2 && attempt "$@"; }
+}
+
+# Ends the shell it is called in: a subshell's end is a failed command of the one around it.
+die() {
+    echo "$*" | tee "$errors" >&2
+    fail 1 "$*"
+}
+
+# ---- what the metadata server says ---------------------------------------------------------------------------------------------------
+
+attribute() {
+    metadata "instance/attributes/$1"
+}
+
+# The value, or nothing where there is none. Any other answer is a failure.
+metadata() {
+    local answer
+    answer=$(get "$metadata/$1" -H 'Metadata-Flavor: Google') || return
+    case ${answer##*$'\n'} in
+    200) echo "${answer%$'\n'*}" ;;
+    404) ;;
+    *) die "metadata server: ${answer##*$'\n'} for $1" ;;
+    esac
+}
+
+# URL OPTION...: the body, then a line with the status.
+get() {
+    curl -sS --max-time 10 --retry 5 --retry-connrefused --retry-max-time 30 -w '\n%{http_code}' "${@:2}" "$1" 2>"$errors"
+}
+
+# The string of that name in a JSON text.
+json_string() {
+    tr '\n' ' ' | sed -n 's/.*"'"$1"'" *: *"\([^"]*\)".*/\1/p'
+}
+
+main

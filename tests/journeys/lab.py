@@ -1,0 +1,150 @@
+"""A laboratory for journeys: the real orchestrator, Google's real clients, the real agent on an emulated VM.
+
+Nothing is mocked: the orchestrator talks HTTP to the emulator, whose VM executes a startup script that starts the
+real agent. Only the numbers of `policy` are smaller, so that what waits for minutes in production waits for moments.
+"""
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gcp_emulator.emulator import Emulator
+from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed
+from orchestrator.drive import drive
+from orchestrator.events import Event
+from orchestrator.policy import Patience, Policy, seconds
+from orchestrator.run import Receipt
+from orchestrator.settings import Settings
+from orchestrator.wiring import make_run, open_world
+from vm_agent.protocol import FunctionJob, Job, Mode
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+APP = Path(__file__).parent / "app"
+API_KEY = "the-journeys-key"
+
+# As in production, but that nobody has minutes to wait here.
+IMPATIENT = Policy(
+    cloud_calls=Patience(6, seconds(5), seconds(0.02), seconds(0.2)),
+    agent_calls=Patience(4, seconds(2), seconds(0.02), seconds(0.2)),
+    start=seconds(20),
+    boot=seconds(30),
+    boot_margin=seconds(30),
+    boot_report=seconds(0.2),
+    agent_poll=seconds(0.05),
+    log_poll=seconds(2),
+    lost_agent=seconds(3),
+    grace=seconds(5),
+    off_poll=seconds(0.05),
+    down=seconds(30),
+    after_sigterm=seconds(8.5),
+)
+
+
+def starts_the_agent(api_key: str = API_KEY, **environment: str) -> str:
+    """A startup script that does what startup.sh does last: the agent, supervised, with its key in a 0600 file."""
+    lines = "\n".join(f"{name}={value}" for name, value in {"MAYFLY_API_KEY": api_key, **environment}.items())
+    return f"""#!/bin/bash
+set -eu
+umask 077
+mkdir -p "$MAYFLY_ROOT/etc/mayfly"
+printf '%s\\n' {shlex.quote(lines)} "MAYFLY_APP={APP}" "PYTHONPATH={CHECKOUT}" > "$MAYFLY_ROOT/etc/mayfly/agent.env"
+"$MAYFLY_SUPERVISOR" mayfly-agent "$MAYFLY_ROOT/etc/mayfly/agent.env" -- {sys.executable} -m vm_agent
+"""
+
+
+def a_world(script: str | None = None, **vm: Any) -> Seed:
+    """A stopped `gpu-vm`, the free address `gpu-ip` and the agent's key; `vm` changes the instance."""
+    metadata = {"enable-guest-attributes": "TRUE", "startup-script": script or starts_the_agent()}
+    machine = InstanceSeed("gpu-vm", metadata=metadata, labels={"mayfly": "managed"})
+    return Seed(
+        instances=(replace(machine, **vm),),
+        addresses=(AddressSeed("gpu-ip"),),
+        secrets=(SecretSeed("mayfly-agent-key", versions=(API_KEY,)),),
+    )
+
+
+@dataclass
+class Lab:
+    """One emulator, and everything the orchestrator said about its runs."""
+
+    emulator: Emulator
+    told: list[Event] = field(default_factory=list)
+
+    def settings(self, **changes: Any) -> Settings:
+        given = {
+            "project_id": "demo",
+            "zone": "us-central1-a",
+            "instance": "gpu-vm",
+            "static_name": "gpu-ip",
+            "timeout": "60s",
+            "compute_emulator_host": self.emulator.host,
+            "secret_manager_emulator_host": self.emulator.host,
+        }
+        return Settings(**given | changes)
+
+    async def run(
+        self,
+        job: str | Job | None = None,
+        *,
+        mode: Mode = Mode.RUN,
+        params: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        policy: Policy = IMPATIENT,
+        called_off: asyncio.Event | None = None,
+        **settings: Any,
+    ) -> Receipt:
+        """`mayfly run JOB`, in this process."""
+        chosen = self.settings(**settings)
+        wanted = FunctionJob(function=job) if isinstance(job, str) else job
+        async with open_world(chosen, policy, self.told.append) as world:
+            now = world.clock.now()
+            run = make_run(chosen, policy, mode=mode, job=wanted, params=dict(params or {}), key=key, now=now)
+            return await drive(run, world, called_off or asyncio.Event())
+
+    def requests(self, *verbs: str) -> list[dict[str, Any]]:
+        """The requests of these verbs ("instances.start") that the cloud has seen, oldest first."""
+        entries = [entry for entry in self.emulator.history() if entry["kind"] == "request"]
+        return [entry for entry in entries if not verbs or entry.get("verb") in verbs]
+
+    def states(self, resource: str = "instances/gpu-vm") -> list[str]:
+        """The states that a resource went through."""
+        changes = [entry for entry in self.emulator.history() if entry["kind"] == "state"]
+        return [entry["to"] for entry in changes if entry["resource"].endswith(resource)]
+
+    def vm(self) -> dict[str, Any]:
+        """The VM as the cloud shows it now."""
+        return self._resource("instances", "gpu-vm")
+
+    def address(self) -> dict[str, Any]:
+        """The reserved address as the cloud shows it now."""
+        return self._resource("addresses", "gpu-ip")
+
+    def _resource(self, kind: str, name: str) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def folder(self) -> Path:
+        """The VM's disk."""
+        return next(self.emulator.folder.rglob("gpu-vm"))
+
+
+MUTATIONS: Sequence[str] = (
+    "instances.start",
+    "instances.stop",
+    "instances.setMetadata",
+    "instances.setScheduling",
+    "instances.addAccessConfig",
+    "instances.deleteAccessConfig",
+)
+
+
+@asynccontextmanager
+async def a_lab(folder: Path, seed: Seed | None = None, **options: Any):
+    """A lab whose emulator ends with the block."""
+    readable = [CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)]
+    async with Emulator(seed=seed or a_world(), folder=folder, readable=readable, **options) as emulator:
+        yield Lab(emulator)

@@ -1,0 +1,101 @@
+"""The demo's proof holds only if every step is there, and after the one before it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from mayfly.demo import word_error_rate
+from mayfly.proof import Entry, Step, prove
+from orchestrator.run import Outcome, PhaseTime, Receipt, VmUse
+from vm_agent.protocol import Mode
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def receipt(job_at: float = 5.5) -> Receipt:
+    return Receipt(
+        "k",
+        Mode.RUN,
+        Outcome.SUCCEEDED,
+        0,
+        "demo",
+        "main:run",
+        NOON,
+        phases=(PhaseTime("job", NOON + timedelta(seconds=job_at), 1),),
+        vm=VmUse("gpu-vm", "us-central1-a", "42"),
+    )
+
+
+def asked(verb: str, status: int = 200, body: Any = None) -> Entry:
+    return {"kind": "request", "verb": verb, "status": status, "body": body}
+
+
+def lease(phase: str, status: int = 200) -> Entry:
+    items = [{"key": "other", "value": "x"}, {"key": "mayfly-lease", "value": json.dumps({"phase": phase})}]
+    return asked("instances.setMetadata", status, {"fingerprint": "f", "items": items})
+
+
+GOOD = [
+    lease("claimed"),
+    asked("instances.setScheduling"),
+    asked("instances.addAccessConfig"),
+    asked("instances.start"),
+    {"kind": "state", "resource": "instances/gpu-vm", "from": "STAGING", "to": "RUNNING"},
+    lease("invoking"),
+    asked("instances.stop"),  # the job ran before this one
+    {"kind": "state", "resource": "instances/gpu-vm", "from": "STOPPING", "to": "TERMINATED"},
+    asked("instances.get"),
+    asked("instances.deleteAccessConfig"),
+    lease("free"),
+]
+
+
+def proof_of(entries: list[Entry], job_at: float = 5.5) -> list[Step]:
+    history = [entry | {"at": (NOON + timedelta(seconds=index)).isoformat()} for index, entry in enumerate(entries)]
+    return prove(history, receipt(job_at))
+
+
+def test_a_run_as_it_should_be_is_proved() -> None:
+    steps = proof_of(GOOD)
+    assert all(step.at for step in steps)
+    assert [step.at for step in steps] == sorted(step.at for step in steps if step.at)
+
+
+@pytest.mark.parametrize("missing", [index for index in range(len(GOOD)) if index != 4])
+def test_no_step_may_be_missing(missing: int) -> None:
+    steps = proof_of(
+        [entry for index, entry in enumerate(GOOD) if index != missing], job_at=5.5 if missing > 5 else 4.5
+    )
+    assert any(step.at is None for step in steps)
+
+
+@pytest.mark.parametrize("early", [index for index in range(len(GOOD) - 1) if index not in {3, 4}])
+def test_no_two_steps_may_change_places(early: int) -> None:
+    swapped = [*GOOD[:early], GOOD[early + 1], GOOD[early], *GOOD[early + 2 :]]
+    assert any(step.at is None for step in proof_of(swapped))
+
+
+def test_a_request_that_was_refused_proves_nothing() -> None:
+    steps = proof_of([lease("claimed", status=412), *GOOD[1:]])
+    assert steps[0].at is None
+
+
+def test_a_job_that_ran_outside_its_place_proves_nothing() -> None:
+    assert any(step.at is None for step in proof_of(GOOD, job_at=9.5))
+
+
+@pytest.mark.parametrize(
+    ("reference", "heard", "rate"),
+    [
+        ("one two three four", "One two, THREE four!", 0),
+        ("one two three four", "one three four", 0.25),
+        ("one two three four", "one two and three four", 0.25),
+        ("one two three four", "one too three four", 0.25),
+        ("one two", "", 1),
+        ("it's here", "it's here", 0),
+    ],
+)
+def test_word_errors_are_words_missing_added_or_wrong(reference: str, heard: str, rate: float) -> None:
+    assert word_error_rate(reference, heard) == rate
