@@ -12,7 +12,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(UV) ## a job on a rented VM, from its lease to the proof that it is off; emulated, no Google account
-	@$(RUN) mayfly demo
+	@$(UV) run --frozen --no-dev --extra demo mayfly demo
 
 test: $(UV) ## all tests (some of them: make test TESTS=tests/unit)
 	$(RUN) pytest $(TESTS)

@@ -47,7 +47,7 @@ enter() {
     "$2"
 }
 
-# ---- the dead-man: a process of its own, which needs nothing but bash, curl and sleep -------------------------------------
+# ---- the dead-man: a process of its own, which needs nothing but bash, curl and sleep ----------------------
 
 arm_deadman() {
     local script
@@ -101,10 +101,10 @@ held() {
 }
 
 value() {
-    curl -fs --max-time 5 --retry 3 --retry-connrefused -H 'Metadata-Flavor: Google' "$metadata/$1" || true
+    curl -fs --max-time 5 --retry 2 --retry-delay 1 --retry-connrefused -H 'Metadata-Flavor: Google' "$metadata/$1" || true
 }
 
-# ---- code -----------------------------------------------------------------------------------------------------------------
+# ---- code --------------------------------------------------------------------------------------------------
 
 # A whole new folder takes the place of the old one: a boot that is cut off leaves no half checkout behind.
 fetch_code() {
@@ -126,7 +126,7 @@ fetch_code() {
         git config --global --replace-all safe.directory "${source#file://}" # it may be another user's
     fi
     attempt_thrice git -C "$code.new" fetch --quiet --depth 1 --no-tags -- "$source" "${ref:-HEAD}"
-    if grep -q "	branch '" "$code.new/.git/FETCH_HEAD"; then
+    if grep -q $'\tbranch \'' "$code.new/.git/FETCH_HEAD"; then
         die "mayfly-ref=$ref is a branch, which changes: pin a commit or a tag"
     fi
     attempt git -C "$code.new" checkout --quiet --detach FETCH_HEAD
@@ -139,7 +139,7 @@ is_local() {
     [[ $1 == /* || $1 == file://* ]]
 }
 
-# ---- secrets: in shell variables and a 0600 file; never an argument of a program, never in a report --------------------------
+# ---- secrets: in shell variables and a 0600 file; never an argument of a program, never in a report --------
 
 write_environment() {
     local token project pair name payload list key
@@ -189,7 +189,7 @@ setting() {
     printf '%s="%s"\n' "$1" "${text//\"/\\\"}" >>"$env_file.new"
 }
 
-# ---- dependencies ------------------------------------------------------------------------------------------------------------
+# ---- dependencies ------------------------------------------------------------------------------------------
 
 install_dependencies() {
     local uv extra list extras=()
@@ -218,7 +218,7 @@ install_packages() {
     attempt apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"
 }
 
-# ---- the agent: a service that starts again when it ends, never a child of this script ----------------------------------------
+# ---- the agent: a service that starts again when it ends, never a child of this script ---------------------
 
 start_agent() {
     local started=$SECONDS
@@ -270,7 +270,7 @@ on_systemd() {
     [[ -z ${MAYFLY_SUPERVISOR:-} && -d /run/systemd/system ]]
 }
 
-# ---- reports and failures --------------------------------------------------------------------------------------------------------
+# ---- reports and failures ----------------------------------------------------------------------------------
 
 # STATUS [DETAIL]
 report() {
@@ -312,7 +312,7 @@ die() {
     fail 1 "$*"
 }
 
-# ---- what the metadata server says ---------------------------------------------------------------------------------------------------
+# ---- what the metadata server says -------------------------------------------------------------------------
 
 attribute() {
     metadata "instance/attributes/$1"

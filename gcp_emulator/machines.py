@@ -44,17 +44,21 @@ class Machines:
         self._latest[key] = asyncio.create_task(self._after(self._latest.get(key), effect))
 
     async def switch_all_off(self, grace_seconds: float) -> None:
-        """Press every power button and return when nothing is left."""
-        for key in self._guests:
+        """Press every power button, pull every plug after the grace, and return when nothing is left."""
+        for key in self._latest:
             self.carry_out(PressPowerButton(key, grace_seconds))
+        if self._latest:  # a shutdown with a longer grace may be under way already
+            await asyncio.wait(self._latest.values(), timeout=grace_seconds)
+        for key in self._latest:
+            self.carry_out(PullPlug(key))
         await asyncio.gather(*self._latest.values())
 
     async def _after(self, earlier: asyncio.Task[None] | None, effect: MachineEffect) -> None:
-        if isinstance(effect, PullPlug | EraseDisk) and effect.instance in self._guests:
-            await self._guests[effect.instance].pull_plug()  # it also ends a shutdown that is under way
-        if earlier:
-            await earlier
         try:
+            if isinstance(effect, PullPlug | EraseDisk):
+                await self._pull_plug(effect.instance)  # now: it also ends a shutdown that is under way
+            if earlier:
+                await earlier
             await self._do(effect)
         except Exception:  # noqa: BLE001 - one broken guest must not end the emulator
             self._tell_of_failure(effect)

@@ -53,8 +53,8 @@ def refusal(seen: Seen, run: Run, policy: Policy) -> MayflyError | None:
     if not machine.stopped and not machine.going_off and run.on_running is OnRunning.REFUSE:
         return Busy(
             f"{machine.name} is {machine.status}, and not by a run of ours: somebody is using it, so it was "
-            f"left alone. Stop it (gcloud compute instances stop {machine.name} --zone {run.zone}), or set ON_RUNNING=adopt to use "
-            "it and leave it on."
+            f"left alone. Stop it (gcloud compute instances stop {machine.name} --zone {run.zone}), or set "
+            "ON_RUNNING=adopt to use it and leave it on."
         )
     return _address_taken(seen)
 

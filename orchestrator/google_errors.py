@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
-from google.protobuf.json_format import ParseError
+from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 
 from orchestrator.errors import (
     BadResource,
@@ -83,14 +83,15 @@ def speaking_our_errors(subject: Subject) -> Iterator[None]:
     except DefaultCredentialsError as error:
         raise BadUsage(LOG_IN) from error
     except RefreshError as error:
-        if error.retryable:
+        if error.retryable or isinstance(error.__cause__, TransportError):
             raise Transient(f"Cannot {subject.doing}: getting a token failed: {error}") from error
         raise BadUsage(f"{LOG_IN} Google says: {error}") from error
-    except (TransportError, OSError) as error:  # every exception of `requests` is an OSError
+    except (GoogleAuthError, OSError) as error:  # every exception of `requests` is an OSError
         raise Transient(f"Cannot {subject.doing}: the connection to Google failed: {error}") from error
-    except GoogleAuthError as error:
-        raise BadUsage(f"{LOG_IN} Google says: {error}") from error
-    except (ParseError, ValueError) as error:  # a body that is not JSON, or not what this method returns: some proxy's page
+    except (
+        ParseError,
+        ValueError,
+    ) as error:  # a body that is not JSON, or not what this method returns: some proxy's page
         raise Transient(f"Cannot {subject.doing}: the answer makes no sense: {error}") from error
 
 
@@ -112,13 +113,16 @@ def _stockout(c: Complaint) -> bool:
 
 
 def _rate_limit(c: Complaint) -> bool:
-    limited = c.has("RATE_LIMIT_EXCEEDED", "USER_RATE_LIMIT_EXCEEDED")
+    if c.in_operation:
+        return False
     # A refused request with quotaExceeded is about requests per minute, unless it names a quota of resources.
-    return limited or (c.has("QUOTA_EXCEEDED") and not c.in_operation and not c.says(_RESOURCE_QUOTA))
+    about_requests = c.has("QUOTA_EXCEEDED") and not c.says(_RESOURCE_QUOTA)
+    return about_requests or c.has("RATE_LIMIT_EXCEEDED", "USER_RATE_LIMIT_EXCEEDED")
 
 
 def _not_ready(c: Complaint) -> bool:
-    return c.has("RESOURCE_NOT_READY", "RESOURCE_OPERATION_RATE_EXCEEDED", "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED")
+    crowded = c.has("RESOURCE_OPERATION_RATE_EXCEEDED", "RATE_LIMIT_EXCEEDED", "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED")
+    return crowded or c.has("RESOURCE_NOT_READY")
 
 
 def _in_use(c: Complaint) -> bool:

@@ -8,6 +8,7 @@ this process, a test) makes it run then, in full, with the same modules: nothing
 From Python 3.15 the package declares its own imports lazy, and all but the last lines of this file can go.
 """
 
+import gc
 import importlib
 import importlib.util
 import sys
@@ -22,11 +23,16 @@ def load() -> None:
     """Import the services that we use; the slow way if the quick one does not work with this version."""
     if PACKAGE in sys.modules:
         return
+    collecting = gc.isenabled()
+    gc.disable()  # thousands of classes, and no garbage: looking for some takes a tenth of the time
     try:
         _load_services(_enter_unrun_package())
     except (ImportError, AttributeError):
         sys.modules.pop(PACKAGE, None)  # what is loaded below it stays: protobuf takes each message only once
         importlib.import_module(PACKAGE)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _enter_unrun_package() -> ModuleType:

@@ -43,7 +43,7 @@ def address_of(address: compute.Address) -> Address:
 
 def armed(scheduling: dict[str, object], limit: timedelta) -> compute.Scheduling:
     """The same scheduling block, with a limit at which Google itself stops the VM for good."""
-    block = compute.Scheduling.from_json(json.dumps(scheduling))
+    block: compute.Scheduling = compute.Scheduling.from_json(json.dumps(scheduling))
     block.max_run_duration = compute.Duration(seconds=round(limit.total_seconds()))
     block.instance_termination_action = "STOP"
     block.automatic_restart = False

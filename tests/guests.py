@@ -8,13 +8,15 @@ from pathlib import Path
 
 from gcp_emulator.guest import Guest, Isolation, Machine
 
-PATIENCE = 30  # seconds, for what takes a fraction of one; only a failing test waits as long
+PATIENCE = 60  # seconds, for what takes a fraction of one; only a failing test waits as long
 
 
 class AGuest:
     """A Guest with its console kept, whose processes are gone after the `async with`, whatever the test did."""
 
-    def __init__(self, disk: Path, *, isolation: Isolation | None = None, readable: Sequence[Path] = (), **environment: str) -> None:
+    def __init__(
+        self, disk: Path, *, isolation: Isolation | None = None, readable: Sequence[Path] = (), **environment: str
+    ) -> None:
         self.disk, self.environment = disk, environment
         self.console = b""
         self.offs = 0

@@ -1,11 +1,11 @@
 """What callers may say in a request, read and checked."""
 
-import json
 import re
 from typing import Any
 
 from fastapi import Request
 from pydantic import ValidationError
+from pydantic_core import from_json, to_json
 
 from vm_agent import policy
 from vm_agent.agent import Agent
@@ -47,7 +47,7 @@ async def start_request(request: Request) -> StartRequest:
         start = StartRequest.model_validate(said)
     except ValidationError as wrong:
         raise BadRequest("; ".join(f"{_place(one['loc'])}: {one['msg']}" for one in wrong.errors())) from wrong
-    if len(json.dumps(start.params)) > PARAMS_BYTES_MAX:
+    if len(to_json(start.params)) > PARAMS_BYTES_MAX:
         raise TooLarge(f"params may be {PARAMS_BYTES_MAX} bytes of JSON at most")
     return start
 
@@ -64,8 +64,8 @@ async def _body(request: Request) -> bytes:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body) if body.strip() else {}
-    except (ValueError, RecursionError) as problem:
+        return from_json(body, allow_inf_nan=False) if body.strip() else {}
+    except ValueError as problem:
         raise BadRequest(f"the body is not JSON: {problem}") from problem
 
 

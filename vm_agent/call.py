@@ -21,6 +21,7 @@ from typing import Any
 from vm_agent.job import Context
 
 EXIT_TERMINATED = 143
+_DETAIL_LENGTH_MAX = 4000
 
 
 class BadJob(Exception):
@@ -125,8 +126,12 @@ def _left(folder: Path, leaving: SystemExit) -> int:
 def _fail(folder: Path, detail: str, *, told: bool = False) -> int:
     if not told:
         print(f"mayfly: {detail}", file=sys.stderr)  # noqa: T201
-    (folder / "failure.json").write_text(json.dumps({"detail": detail[:4000]}), encoding="utf-8")
+    (folder / "failure.json").write_text(json.dumps({"detail": _printable(detail)}), encoding="utf-8")
     return 1
+
+
+def _printable(text: str) -> str:
+    return text[:_DETAIL_LENGTH_MAX].encode("utf-8", errors="replace").decode("utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from vm_agent.protocol import Mode, RunView, State
 
 # The one table of how a run's life goes on. ACCEPTED fails when its process cannot be started.
 NEXT: Mapping[State, frozenset[State]] = {
-    State.ACCEPTED: frozenset({State.RUNNING, State.FAILED, State.CANCELLED, State.INTERRUPTED}),
+    State.ACCEPTED: frozenset({State.RUNNING, State.FAILED, State.INTERRUPTED}),
     State.RUNNING: frozenset(
         {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.TIMED_OUT, State.INTERRUPTED},
     ),
@@ -92,7 +92,7 @@ class Ledger:
             if live := self.live():
                 raise Busy(f"run {live.id} (key {live.key!r}, {live.mode}) is {live.state}")
             before = attempts.get(view.attempt - 1)
-            if (before and before.state is not State.INTERRUPTED) or any(one > view.attempt for one in attempts):
+            if attempts and not (before and before.state is State.INTERRUPTED):
                 raise AttemptRefused(f"attempts of key {view.key!r} so far: {_list(attempts)}")
             self._insert(view, fingerprint)
             return view, True

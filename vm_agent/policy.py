@@ -17,7 +17,7 @@ CHUNK_BYTES = 256 << 10  # one read of a file on the event loop: well under a mi
 BODY_BYTES_MAX = PARAMS_BYTES_MAX + (64 << 10)  # the params, and room for the rest of a StartRequest
 KEY_LENGTH_MAX = 255  # characters of an Idempotency-Key
 FOLDERS_KEPT = 50  # finished runs whose log and artifacts stay on the VM's disk; the ledger itself forgets nothing
-RUNS_LISTED = 100
+RUNS_LISTED = 50
 
 METADATA_SECONDS = (
     2.0  # one read of the metadata server: it answers in a millisecond, or is being maintained for a second

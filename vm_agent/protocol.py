@@ -29,6 +29,7 @@ LOG_COMPLETE_HEADER = "Mayfly-Log-Complete"  # "true" once the run has finished 
 START_MEDIA_TYPE = "application/vnd.mayfly.start+json"
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 WAIT_SECONDS_MAX = 60
+TIMEOUT_SECONDS_MAX = 120 * 86400  # Compute Engine lets no VM with a deadline run longer
 PARAMS_BYTES_MAX = 1 << 20
 RESULT_BYTES_MAX = 1 << 20
 
@@ -45,6 +46,7 @@ class State(StrEnum):
 
     ACCEPTED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED | TIMED_OUT
         \\__________\\____-> INTERRUPTED (the agent or the VM went away under it)
+         \\_______________-> FAILED (its process could not be started)
     """
 
     ACCEPTED = "ACCEPTED"
@@ -87,7 +89,7 @@ class StartRequest(BaseModel):
 
     job: Job | None = None  # None: the agent's own default for this mode
     params: dict[str, Any] = Field(default_factory=dict)
-    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=TIMEOUT_SECONDS_MAX)] | None = None
     attempt: Annotated[int, Field(ge=1)] = 1
 
 
@@ -198,5 +200,6 @@ class Problem(_Wire):
     title: str
     status: int
     detail: str = ""
-    # unauthorized | bad-request | unknown-run | key-reused | busy | stale-epoch | lease-live | too-large | not-ready
+    # bad-request | bad-range | too-large | key-reused | unauthorized | not-found | unknown-run |
+    # busy | attempt-refused | stale-epoch | lease-live | not-ready | internal
     code: str = ""

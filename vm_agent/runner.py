@@ -38,6 +38,7 @@ def main(arguments: list[str]) -> None:
         _family(order, leader=(int(arguments[1]), arguments[2])).end(order["leftover_grace_seconds"])
     else:
         _write(folder / "outcome.json", keep(order))
+        _close(order["group"])
     if not (folder / "artifacts.json").exists():
         from vm_agent.artifacts import inventory  # noqa: PLC0415 - the job has ended: now imports cost nobody anything
 
@@ -52,8 +53,9 @@ def keep(order: Mapping[str, Any]) -> dict[str, Any]:
         return {"reason": reason}
     try:
         job = _start(order)
-    except OSError as problem:
-        return {"reason": None, "error": f"cannot start {order['argv'][0]!r}: {problem.strerror}"}
+    except (OSError, ValueError) as problem:  # ValueError: a NUL in an argument
+        why = problem.strerror if isinstance(problem, OSError) else problem
+        return {"reason": None, "error": f"cannot start {order['argv'][0]!r}: {why}"}
     deadline = None if order["timeout_seconds"] is None else time.monotonic() + order["timeout_seconds"]
     family = _family(order)  # imports now, while the job works, not when somebody waits for its end
     reason = watch.until_end_of(job, deadline)
@@ -161,6 +163,12 @@ def _family(order: Mapping[str, Any], leader: tuple[int, str] | None = None) -> 
 
     group = Path(order["group"]) if order["group"] else None
     return Family(order["run_id"], leader=leader, group=group, spared=frozenset({os.getpid()}))
+
+
+def _close(group: str | None) -> None:
+    """A job that never began has left its control group behind."""
+    with contextlib.suppress(OSError):
+        Path(group).rmdir() if group else None
 
 
 def _prctl(option: int, value: int) -> None:

@@ -98,6 +98,8 @@ class Runs:
     async def finished(self, run_id: str) -> RunView:
         """This run once it is finished, however long that takes."""
         while not (view := self.view(run_id)).state.finished:
+            if self.broken:
+                raise NotReady(self.broken)
             await self.bell.rung()
         return view
 
@@ -154,20 +156,27 @@ class Runs:
         except OSError as problem:
             failure = Failure(detail=f"the run's process could not be started: {problem}")
             return self._settle(self._live, Verdict(State.FAILED, failure=failure))
+        self._live = self.ledger.advance(self._live, State.RUNNING, mark=child.mark, started_at=self.now())
+        self.bell.ring()
         if self.closing:
             child.abandon()
         elif self._cancelled:
             child.cancel()
-        self._live = self.ledger.advance(self._live, State.RUNNING, mark=child.mark, started_at=self.now())
-        self.bell.ring()
-        child.go()
+        else:
+            child.go()
         self._settle(self._live, await child.ended())
         return None
 
     def _settle(self, view: RunView, verdict: Verdict) -> None:
         latest = self._live or view  # with the progress told meanwhile
-        changes = {"finished_at": self.now(), "result": verdict.result, "failure": verdict.failure}
-        self.ledger.advance(latest, verdict.state, **changes)
+        self.ledger.advance(
+            latest,
+            verdict.state,
+            finished_at=self.now(),
+            result=verdict.result,
+            failure=verdict.failure,
+            progress=verdict.progress or latest.progress,
+        )
         self._live = None
         log.info("run %s %s%s", view.id, verdict.state, f": {verdict.failure.detail}" if verdict.failure else "")
         self.bell.ring()
@@ -196,4 +205,4 @@ class Runs:
 def _fingerprint(job: Job, request: StartRequest) -> str:
     """What a key stands for. Not the timeout: a caller that asks again has less time left."""
     meaning = json.dumps([job.model_dump(mode="json"), request.params], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(meaning.encode("utf-8", errors="surrogatepass")).hexdigest()
+    return hashlib.sha256(meaning.encode("utf-8")).hexdigest()

@@ -79,8 +79,8 @@ def _seconds(text: str, default: float) -> float:
 
 
 def _jobs(spec: str) -> Mapping[Mode, Job]:
-    """The default job of each mode: without a spec the original's main:run and main:test; else the one job for both."""
-    if not spec.strip():
+    """The default job of each mode: the original's pair main:run and main:test; any other spec is the job of both."""
+    if spec.strip() in {"", "main:run"}:
         return {mode: FunctionJob(function=f"main:{mode}") for mode in Mode}
     try:
         job = FunctionJob(function=spec) if _FUNCTION.fullmatch(spec) else CommandJob(command=shlex.split(spec))

@@ -29,7 +29,7 @@ from pathlib import Path
 
 REBOOT = 75
 SERVICE_REST_SECONDS = 1.0  # systemd's RestartSec, as the supervisor of startup.sh has it
-KILL_AGAIN_SECONDS = 0.02  # without a PID namespace somebody may fork while we kill
+LOOK_AGAIN_SECONDS = 0.03  # who is left? Without a PID namespace somebody may have forked while we signalled
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -204,10 +204,10 @@ class Init:
         """SIGTERM to all, the grace, SIGKILL to what is left."""
         _say("mayfly: going down for " + ("reboot" if exit_status == REBOOT else "power-off"))
         deadline = time.monotonic() + grace_seconds
-        _signal_all(signal.SIGTERM)
-        _signal_all(signal.SIGCONT)  # a stopped process would never get it
+        told: set[int] = set()
         while self._reap() and (left := deadline - time.monotonic()) > 0:
-            readable, _, _ = select.select([self._control], [], [], min(left, KILL_AGAIN_SECONDS))
+            told |= _signal_all_but(told, signal.SIGTERM, signal.SIGCONT)  # a stopped process would not hear the first
+            readable, _, _ = select.select([self._control], [], [], min(left, LOOK_AGAIN_SECONDS))
             if readable and self._lines(self._control) is None:
                 break
         self._kill_all()
@@ -219,8 +219,8 @@ class Init:
 
     def _kill_all(self) -> None:
         while self._reap():
-            _signal_all(signal.SIGKILL)
-            time.sleep(KILL_AGAIN_SECONDS)
+            _signal_all_but(set(), signal.SIGKILL)
+            time.sleep(LOOK_AGAIN_SECONDS)
 
 
 def _spawn(command: list[str], environment: dict[str, str]) -> int:
@@ -238,14 +238,14 @@ def _empty(folder: Path) -> None:
     folder.mkdir()
 
 
-def _signal_all(number: signal.Signals) -> None:
-    if os.getpid() == 1:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, number)  # everybody here but us
-        return
-    for pid in _descendants():
+def _signal_all_but(told: set[int], *numbers: signal.Signals) -> set[int]:
+    """Returns who it was sent to. To PID 1 the kernel gives everybody at once, and nobody slips through."""
+    everybody = {-1} if os.getpid() == 1 else _descendants()
+    for pid in everybody - told:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
+            for number in numbers:
+                os.kill(pid, number)
+    return everybody
 
 
 def _descendants() -> set[int]:

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -143,7 +145,8 @@ async def test_a_follower_hears_of_each_change(tmp_path: Path) -> None:
                 time.sleep(0.01)
         """,
     )
-    go, seen, told = tmp_path / "go", -1, []
+    go, seen = tmp_path / "go", -1
+    told: list[RunView] = []
     async with at_work(an_agent(tmp_path)) as client:
         run = (await start(client, params={"until": str(go)})).json()
         while not told or not told[-1].state.finished:
@@ -209,7 +212,7 @@ async def test_a_lease_that_cannot_be_read_counts_as_live_for_whoever_shows_no_e
 async def test_a_body_that_is_too_large_is_refused_while_it_comes(tmp_path: Path) -> None:
     sent = 0
 
-    async def endless() -> object:
+    async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
         while sent < 100 << 20:
             sent += 1 << 16
@@ -230,7 +233,7 @@ async def test_a_body_that_is_too_large_is_refused_while_it_comes(tmp_path: Path
         ({"attempt": 0}, "attempt"),
     ],
 )
-async def test_a_start_that_is_misspelt_is_refused(tmp_path: Path, request_body: dict[str, object], about: str) -> None:
+async def test_a_start_that_is_misspelt_is_refused(tmp_path: Path, request_body: dict[str, Any], about: str) -> None:
     async with at_work(an_agent(tmp_path)) as client:
         refused = await start(client, **request_body)
     assert (refused.status_code, refused.json()["code"]) == (400, "bad-request")

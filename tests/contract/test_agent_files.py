@@ -82,12 +82,14 @@ async def test_events_carry_whole_characters_and_resume_where_they_broke_off(tmp
         heard = await listening
         assert "".join(text for _, kind, text in heard if kind == "log") == "é\r50%\r\ufffd end"
         assert [kind for _, kind, _ in heard][-1] == "end"
-        last = next(after for after, _, text in heard if text.startswith("é"))
+        last, _, first_text = heard[0]
         resumed = await events(client, run["id"], {"Last-Event-ID": str(last)})
-        assert "é" + "".join(text for _, _, text in resumed) == "é\r50%\r\ufffd end" or last > 2
+        assert first_text + "".join(text for _, _, text in resumed) == "é\r50%\r\ufffd end"
 
 
-async def events(client: httpx.AsyncClient, run_id: str, headers: dict[str, str] | None = None) -> list[tuple[int, str, str]]:
+async def events(
+    client: httpx.AsyncClient, run_id: str, headers: dict[str, str] | None = None
+) -> list[tuple[int, str, str]]:
     reply = await client.get(f"/runs/{run_id}/logs", headers={"Accept": "text/event-stream", **(headers or {})})
     assert reply.headers["Content-Type"].startswith("text/event-stream")
     told = []
@@ -135,7 +137,10 @@ async def test_artifacts_are_listed_with_size_and_hash_and_served_whole(tmp_path
 
 
 async def test_while_the_run_is_live_its_artifacts_have_no_hash(tmp_path: Path) -> None:
-    write_main(tmp_path, "import time\ndef run(context):\n (context.artifacts / 'a').touch(); print(1, flush=True); time.sleep(3600)")
+    write_main(
+        tmp_path,
+        "import time\ndef run(context):\n (context.artifacts / 'a').touch(); print(1, flush=True); time.sleep(3600)",
+    )
     async with at_work(an_agent(tmp_path)) as client:
         run = (await start(client)).json()
         await client.get(f"/runs/{run['id']}/logs", params={"wait": 30})
@@ -144,40 +149,39 @@ async def test_while_the_run_is_live_its_artifacts_have_no_hash(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "part"),
+    ("asked", "status", "answered"),
     [
-        ("bytes=0-0", 206, CONTENT[:1]),
-        ("bytes=10-19", 206, CONTENT[10:20]),
-        ("bytes=1000000-", 206, CONTENT[1000000:]),
-        ("bytes=-5", 206, CONTENT[-5:]),
-        ("bytes=5-99999999", 206, CONTENT[5:]),
-        (f"bytes={len(CONTENT)}-", 416, None),
-        ("bytes=-0", 416, None),
-        ("bytes=9-3", 200, CONTENT),
-        ("bytes=0-1,5-6", 200, CONTENT),
-        ("lines=1-2", 200, CONTENT),
+        ("bytes=0-0", 206, "bytes 0-0/1048576"),
+        ("bytes=10-19", 206, "bytes 10-19/1048576"),
+        ("bytes=1000000-", 206, "bytes 1000000-1048575/1048576"),
+        ("bytes=-5", 206, "bytes 1048571-1048575/1048576"),
+        ("bytes=5-99999999", 206, "bytes 5-1048575/1048576"),
+        ("bytes=1048576-", 416, "bytes */1048576"),
+        ("bytes=-0", 416, "bytes */1048576"),
+        ("bytes=9-3", 200, None),
+        ("bytes=0-1,5-6", 200, None),
+        ("lines=1-2", 200, None),
     ],
 )
-async def test_a_part_of_an_artifact_can_be_asked_for(tmp_path: Path, asked: str, status: int, part: bytes | None) -> None:
+async def test_a_part_of_an_artifact_can_be_asked_for(
+    tmp_path: Path, asked: str, status: int, answered: str | None
+) -> None:
     write_main(tmp_path, ARTIFACTS)
     async with at_work(an_agent(tmp_path)) as client:
         run = await result_of(client)
         reply = await client.get(f"/runs/{run['id']}/artifacts/deep/er/a b é.bin", headers={"Range": asked})
-    assert reply.status_code == status
-    if part is not None:
-        assert reply.content == part
-    if status == 416:
-        assert reply.headers["Content-Range"] == f"bytes */{len(CONTENT)}"
-    if status == 206:
-        first = CONTENT.index(part or b"") if len(part or b"") < 5 else None
-        assert reply.headers["Content-Range"].endswith(f"/{len(CONTENT)}")
-        assert first is None or reply.headers["Content-Range"].startswith(f"bytes {first}-")
+    assert (reply.status_code, reply.headers.get("Content-Range")) == (status, answered)
+    if status == 206 and answered:
+        first, last = answered.removeprefix("bytes ").partition("/")[0].split("-")
+        assert reply.content == CONTENT[int(first) : int(last) + 1]
+    if status == 200:
+        assert reply.content == CONTENT
 
 
 @pytest.mark.parametrize(
     "path",
-    ["link", "folder/passwd", "folder", "fifo", "deep", "..%2f..%2f..%2fledger.db", "deep/../empty", "deep/%2e%2e/empty",
-     "%2fetc%2fpasswd", "/etc/passwd", "deep//er", ".", "", "a%00b", "x" * 5000],
+    ["link", "folder/passwd", "folder", "fifo", "deep", "..%2f..%2f..%2fledger.db", "deep/%2e%2e/empty",
+     "%2fetc%2fpasswd", "/etc/passwd", "deep//er", "%2e", "", "a%00b", "x" * 5000],
 )  # fmt: skip
 async def test_there_is_no_way_out_of_the_artifact_folder(tmp_path: Path, path: str) -> None:
     write_main(tmp_path, ARTIFACTS)

@@ -1,5 +1,6 @@
 """What a job can be, what it is given, and how its end is told."""
 
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.contract.agent_at_work import alive, an_agent, at_work, finished, result_of, start, until_file, write_main
+from vm_agent.cgroups import writable_group
+from vm_agent.settings import from_environment
 
 
 async def the_end_of(folder: Path, source: str, mode: str = "run", **request: object) -> dict[str, object]:
@@ -76,7 +79,9 @@ async def test_a_module_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 async def test_the_rehearsal_of_an_explicit_job_is_told_to_it(tmp_path: Path) -> None:
-    ended = await the_end_of(tmp_path, "def trade(context): return context.rehearsal", "test", job={"function": "main:trade"})
+    ended = await the_end_of(
+        tmp_path, "def trade(context): return context.rehearsal", "test", job={"function": "main:trade"}
+    )
     assert ended["result"] is True
 
 
@@ -108,9 +113,7 @@ async def test_a_command_that_is_not_there_fails(tmp_path: Path) -> None:
     assert ended["failure"]["detail"] == "cannot start 'no-such-program': No such file or directory"  # type: ignore[index]
 
 
-async def test_a_job_does_not_learn_the_agents_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vm_agent.settings import from_environment  # noqa: PLC0415
-
+def test_a_job_does_not_learn_the_agents_key() -> None:
     settings = from_environment({"MAYFLY_API_KEY": "secret", "EXCHANGE_KEY": "theirs"})
     assert settings.job_environment == {"EXCHANGE_KEY": "theirs"}
 
@@ -189,6 +192,31 @@ async def test_a_run_whose_keeper_was_killed_is_interrupted_and_leaves_nothing(t
         os.kill(mark.pid, signal.SIGKILL)
         assert (await finished(client, run["id"]))["state"] == "INTERRUPTED"
         assert not alive(wanderer)
+
+
+@pytest.mark.skipif(writable_group() is None, reason="no control groups here, or not ours to write")
+async def test_a_run_has_a_control_group_from_which_nothing_escapes(tmp_path: Path) -> None:
+    write_main(
+        tmp_path,
+        """
+        import subprocess, time
+        def run():
+            hides = "setsid env -i setsid sh -c 'echo $$ > hidden.new; mv hidden.new hidden; exec sleep 3600' &"
+            subprocess.run(["sh", "-c", hides])
+            time.sleep(3600)
+        """,
+    )
+    base, agent = writable_group(), an_agent(tmp_path)
+    agent.runs.processes = dataclasses.replace(agent.runs.processes, groups=base)  # type: ignore[type-var]
+    async with at_work(agent) as client:
+        run = (await start(client)).json()
+        group = Path(f"{base}/mayfly-{run['id']}")
+        hidden = int(await until_file(tmp_path / "app" / "hidden"))
+        assert str(hidden) in (group / "cgroup.procs").read_text().split()
+        await client.post(f"/runs/{run['id']}/cancel")
+        await finished(client, run["id"])
+    assert not alive(hidden)
+    assert not group.exists()
 
 
 # Its grandchild forks twice, takes a session of its own and ignores SIGTERM; so does the job.

@@ -28,7 +28,9 @@ from vm_agent.ledger import Mark
 from vm_agent.protocol import RunView, State
 
 
-async def test_after_sigkill_of_the_agent_its_run_is_killed_to_the_last_process_then_interrupted(tmp_path: Path) -> None:
+async def test_after_sigkill_of_the_agent_its_run_is_killed_to_the_last_process_then_interrupted(
+    tmp_path: Path,
+) -> None:
     write_main(tmp_path, STUBBORN)
     async with agent_process(tmp_path) as agent:
         run = (await start(agent.client, key="k")).json()
@@ -49,7 +51,9 @@ async def test_after_sigkill_of_the_agent_its_run_is_killed_to_the_last_process_
         await finished(agent.client, second.json()["id"])
 
 
-async def test_when_agent_and_keeper_are_killed_at_once_the_next_agent_still_finds_the_grandchild(tmp_path: Path) -> None:
+async def test_when_agent_and_keeper_are_killed_at_once_the_next_agent_still_finds_the_grandchild(
+    tmp_path: Path,
+) -> None:
     write_main(tmp_path, STUBBORN)
     async with agent_process(tmp_path) as agent:
         run = (await start(agent.client)).json()
@@ -81,7 +85,9 @@ async def test_a_run_that_ended_while_the_agent_was_dead_keeps_its_own_end(tmp_p
         run = (await start(client)).json()
         await finished(client, run["id"])
         view = agent.runs.ledger.find(run["id"])
-    forget_the_end(tmp_path / "state" / "ledger.db", view.model_copy(update={"state": State.RUNNING, "finished_at": None}))
+    forget_the_end(
+        tmp_path / "state" / "ledger.db", view.model_copy(update={"state": State.RUNNING, "finished_at": None})
+    )
     async with at_work(an_agent(tmp_path)) as client:
         again = (await client.get(f"/runs/{run['id']}")).json()
     assert (again["state"], again["result"]) == ("SUCCEEDED", 5)
@@ -139,7 +145,9 @@ async def test_a_run_that_was_accepted_but_never_started_is_interrupted(tmp_path
         await finished(client, run["id"])
         view = agent.runs.ledger.find(run["id"])
     (tmp_path / "app" / "begun").unlink()
-    forget_the_end(tmp_path / "state" / "ledger.db", view.model_copy(update={"state": State.ACCEPTED, "finished_at": None}))
+    forget_the_end(
+        tmp_path / "state" / "ledger.db", view.model_copy(update={"state": State.ACCEPTED, "finished_at": None})
+    )
     async with at_work(an_agent(tmp_path)) as client:
         assert (await client.get(f"/runs/{run['id']}")).json()["state"] == "INTERRUPTED"
     assert not (tmp_path / "app" / "begun").exists()

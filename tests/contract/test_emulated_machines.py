@@ -79,7 +79,7 @@ async def cloud(tmp_path: Path, seed: Seed) -> AsyncIterator[Cloud]:
 async def _until(true: Callable[[], Awaitable[bool]]) -> None:
     """Real processes take their time; we look until it is so, and give up when it is never going to be."""
     async with asyncio.timeout(30):
-        while not await true():  # noqa: ASYNC110 - it happens in another process
+        while not await true():
             await asyncio.sleep(0.02)
 
 

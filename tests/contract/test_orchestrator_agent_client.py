@@ -54,7 +54,7 @@ async def agent_url(tmp_path: Path) -> AsyncIterator[str]:
 @pytest.fixture
 async def agent(agent_url: str) -> AsyncIterator[AgentClient]:
     async with client_of(agent_url) as client:
-        while (greeting := await client.greet(1)) is None or greeting.status != "ok":  # noqa: ASYNC110 - as `boot` does
+        while (greeting := await client.greet(1)) is None or greeting.status != "ok":
             await asyncio.sleep(0.02)
         yield client
 
@@ -134,6 +134,7 @@ async def test_what_is_not_our_agents_word_is_no_greeting(status: int | None, bo
 async def test_a_server_that_never_answers_is_no_greeting() -> None:
     async def hang(_: Asked) -> Answer:
         await asyncio.Event().wait()
+        return None
 
     async with serving(hang) as url, client_of(url, agent_answer=timedelta(seconds=0.05)) as client:
         assert await client.greet(1) is None

@@ -79,14 +79,14 @@ def libcloud(emulator: Running, tmp_path: Path) -> GCENodeDriver:
     token = {"access_token": "anything", "token_type": "Bearer", "expire_time": "2099-01-01T00:00:00Z"}
     (tmp_path / "token").write_text(json.dumps(token))
 
-    class Connection(GCEConnection):  # type: ignore[misc]
+    class Connection(GCEConnection):
         host = "127.0.0.1"
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             self.port = emulator.port
 
-    class Driver(GCENodeDriver):  # type: ignore[misc]
+    class Driver(GCENodeDriver):
         connectionCls = Connection  # noqa: N815 - libcloud's name
 
     return Driver(

@@ -69,6 +69,15 @@ def test_an_emulator_that_is_told_to_end_switches_its_vms_off_first(served: Serv
     assert served._sleepers() == 0
 
 
+def test_a_shutdown_that_is_under_way_does_not_hold_the_end_up(served: Served) -> None:
+    """Compute Engine gives a guest two minutes; who presses Ctrl-C does not."""
+    served.boot_stubborn_vm()
+    httpx.post(f"{served.url}{VM}/stop").raise_for_status()
+    served.process.terminate()
+    assert served.process.wait(timeout=30) == 0
+    assert served._sleepers() == 0
+
+
 def test_nothing_is_left_of_a_vm_when_the_emulator_is_killed(served: Served) -> None:
     served.boot_stubborn_vm()
     served.process.kill()

@@ -1,4 +1,4 @@
-"""What startup.sh sees of Google Cloud, in one small server: a VM's metadata, guest attributes, secrets, and a log of it all."""
+"""What startup.sh sees of Google Cloud, in one small server: a VM's metadata, guest attributes, secrets."""
 
 import base64
 import json
@@ -16,13 +16,11 @@ class Google:
         self.attributes: dict[str, str] = {}
         self.secrets: dict[str, bytes] = {}  # "ID/versions/V"
         self.reports: list[dict[str, object]] = []  # what was PUT as mayfly/boot
-        self.asked: list[str] = []
         self.stumbles = 0  # so many of the next answers are 503
         google = self
 
         class Door(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                google.asked.append(self.path)
                 if google.stumbles > 0:
                     google.stumbles -= 1
                     self.answer(503, b"try again")
@@ -31,7 +29,10 @@ class Google:
 
             def do_PUT(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.path == f"{INSTANCE}guest-attributes/mayfly/boot" and self.headers["Metadata-Flavor"] == "Google":
+                if (
+                    self.path == f"{INSTANCE}guest-attributes/mayfly/boot"
+                    and self.headers["Metadata-Flavor"] == "Google"
+                ):
                     google.reports.append(json.loads(body))
                     self.answer(200, b"")
                 else:

@@ -14,6 +14,8 @@ import pytest
 from gcp_emulator.guest import Isolation, strongest_isolation
 from tests.guests import AGuest, alive_in, all_end
 
+CHECKOUT = Path.cwd()
+NAMESPACES = " ".join(str(Path("/proc/self/ns", name).readlink()) for name in ("pid", "mnt"))
 HOSTILE = Path(__file__).with_name("hostile.sh")
 EMULATOR = """
 import asyncio, pathlib, sys
@@ -63,11 +65,11 @@ async def test_a_hostile_script_leaves_the_host_unchanged(tmp_path):
     canary = await asyncio.create_subprocess_exec("sleep", "600")
     before = _host()
     facts = {
-        "HOST_NAMESPACES": " ".join(str(Path("/proc/self/ns", name).readlink()) for name in ("pid", "mnt")),
+        "HOST_NAMESPACES": NAMESPACES,
         "HOST_PID": str(os.getpid()),
         "HOST_CANARY": str(canary.pid),
         "HOST_FOLDER": str(tmp_path),
-        "HOST_CHECKOUT": str(Path.cwd()),
+        "HOST_CHECKOUT": str(CHECKOUT),
     }
     async with AGuest(tmp_path / "disk", isolation=Isolation.NAMESPACES, **facts) as guest:
         await guest.boot(HOSTILE.read_text())
@@ -118,5 +120,5 @@ def _host() -> dict[str, object]:
         "mounts": Path("/proc/self/mounts").read_text(),
         "etc": {str(path): path.lstat().st_mtime_ns for path in [Path("/etc"), *Path("/etc").iterdir()]},
         "programs": [Path(program).stat().st_mtime_ns for program in (systemctl, "/usr/bin", "/usr/sbin")],
-        "checkout": sorted(path.name for path in Path.cwd().iterdir()),
+        "checkout": sorted(path.name for path in CHECKOUT.iterdir()),
     }

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import stat
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from gcp_emulator.guest import Isolation, strongest_isolation
 from tests.e2e.google import TOKEN, Google
-from tests.guests import AGuest, alive_in
+from tests.guests import AGuest, alive_in, all_end
 
 SCRIPT = Path("startup.sh").read_text()
 AGENT = """
@@ -28,6 +30,28 @@ class Door(http.server.BaseHTTPRequestHandler):
         if self.path == "/die":
             os._exit(1)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["AGENT_PORT"])), Door).serve_forever()
+"""
+#: Turns the rest of the script's machine into one with systemd, or with what startup.sh can see of it.
+SYSTEMD = r"""#!/bin/bash
+export SUPERVISE=$MAYFLY_SUPERVISOR PATH=$HOME/bin:$PATH
+unset MAYFLY_SUPERVISOR
+mkdir -p /run/systemd/system "$HOME/bin"
+cat >"$HOME/bin/systemd-run" <<'END'
+#!/bin/bash
+echo "called: systemd-run ${*%%$'\n'*}"
+while [[ $1 == --* ]]; do shift; done
+setsid "$@" &
+END
+cat >"$HOME/bin/systemctl" <<'END'
+#!/bin/bash
+echo "called: systemctl $*"
+[[ "$*" == "restart mayfly-agent.service" ]] || exit 0
+unit=/run/systemd/system/mayfly-agent.service
+cp $unit "$HOME/mayfly-agent.service"
+cd "$(sed -n 's/^WorkingDirectory=//p' $unit)"
+"$SUPERVISE" agent "$(sed -n 's/^EnvironmentFile=//p' $unit)" -- $(sed -n 's/^ExecStart=//p' $unit)
+END
+chmod +x "$HOME"/bin/*
 """
 PROJECT = """
 [project]
@@ -161,7 +185,7 @@ async def test_a_metadata_server_that_stumbles_is_asked_again(vm, google):
 async def test_a_boot_that_fails_says_at_once_where_and_why(vm, google, change, stage, detail):
     google.attributes |= change
     await vm.boot(SCRIPT, metadata_host=google.host)
-    await vm.says("startup-script exit status 1")
+    await vm.says("startup-script exit status ")
     last = google.reports[-1]
     assert (last["stage"], last["status"], last["epoch"]) == (stage, "failed", 1763700000)
     assert detail in last["detail"]
@@ -204,20 +228,33 @@ async def test_a_person_at_work_holds_the_dead_man_back(vm, google):
 
 
 async def test_an_agent_that_is_up_stops_the_dead_man(vm, google):
-    script = SCRIPT.replace("    until agent_answers; do\n        if held", "    echo looking\n    until agent_answers; do\n        if held")
-    assert script != SCRIPT
-    google.attributes["mayfly-boot-minutes"] = "0.1"
+    time_to_look = "until [[ -e $MAYFLY_ROOT/run/time-to-look ]]; do sleep 0.1; done"
+    script = re.sub(r'sleep "\$\(awk.*', time_to_look, SCRIPT).replace("held() {", "held() { echo it looked in vain;")
+    assert time_to_look in script
     await _boot(vm, google, script=script)
-    await vm.says("looking")
-    await vm.guest.press_power_button(20)
-    assert vm.offs == 0
-    assert alive_in(vm.disk) == []
+    dead_man = [pid for pid in alive_in(vm.disk) if b"deadman" in _command_line(pid)]
+    assert dead_man
+    (vm.disk / "run/time-to-look").touch()
+    assert all_end(dead_man)
+    assert b"it looked in vain" not in vm.console
+    assert vm.guest.running
 
 
 async def test_without_namespaces_the_shims_are_enough_for_it(tmp_path, repository, google):
     environment = {"SECRET_MANAGER_EMULATOR_HOST": google.host, "PATH": _with_uv()["PATH"], "UV_OFFLINE": "1"}
     async with AGuest(tmp_path / "disk", isolation=Isolation.SHIMS, **environment) as vm:
         await _boot(vm, google)
+
+
+async def test_on_a_machine_with_systemd_the_dead_man_and_the_agent_are_units(vm, google):
+    if strongest_isolation() is not Isolation.NAMESPACES:
+        pytest.skip("only a /run of its own can look like one with systemd")
+    await _boot(vm, google, script=SYSTEMD + SCRIPT)
+    assert _ask(google)["MAYFLY_API_KEY"] == "the-key"
+    calls = re.findall(r"called: (.*?)\r?\n", vm.console.decode())
+    assert calls[1].startswith("systemd-run --quiet --collect --unit=mayfly-boot-deadman")
+    assert calls[2:] == ["systemctl daemon-reload", "systemctl restart mayfly-agent.service"]
+    assert "mayfly-agent" not in _faults_of_unit(vm.disk / "root/mayfly-agent.service")
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
@@ -239,14 +276,21 @@ def _ask(google, path="/"):
         return json.load(unready)
 
 
-def _every_command_line() -> bytes:
-    def read(process):
-        try:
-            return (process / "cmdline").read_bytes()
-        except OSError:
-            return b""
+def _faults_of_unit(unit) -> str:
+    if not (analyze := shutil.which("systemd-analyze")):
+        return ""
+    return subprocess.run([analyze, "verify", "--man=no", unit], capture_output=True, text=True, check=False).stderr
 
-    return b"".join(read(process) for process in Path("/proc").glob("[0-9]*"))
+
+def _every_command_line() -> bytes:
+    return b"".join(_command_line(process.name) for process in Path("/proc").glob("[0-9]*"))
+
+
+def _command_line(pid) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _with_uv() -> dict[str, str]:

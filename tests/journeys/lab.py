@@ -7,16 +7,19 @@ real agent. Only the numbers of `policy` are smaller, so that what waits for min
 import asyncio
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed
 from orchestrator.drive import drive
-from orchestrator.events import Event
+from orchestrator.events import Event, JobOutput
+from orchestrator.lease import Lease, read_lease
 from orchestrator.policy import Patience, Policy, seconds
 from orchestrator.run import Receipt
 from orchestrator.settings import Settings
@@ -106,6 +109,16 @@ class Lab:
             run = make_run(chosen, policy, mode=mode, job=wanted, params=dict(params or {}), key=key, now=now)
             return await drive(run, world, called_off or asyncio.Event())
 
+    @property
+    def disk(self) -> Path:
+        """The VM's disk, which is all that its inside can see of this machine and change."""
+        return self.emulator.folder / "demo" / "us-central1-a" / "gpu-vm"
+
+    @property
+    def output(self) -> str:
+        """What the jobs printed."""
+        return b"".join(event.data for event in self.told if isinstance(event, JobOutput)).decode()
+
     def requests(self, *verbs: str) -> list[dict[str, Any]]:
         """The requests of these verbs ("instances.start") that the cloud has seen, oldest first."""
         entries = [entry for entry in self.emulator.history() if entry["kind"] == "request"]
@@ -116,20 +129,44 @@ class Lab:
         changes = [entry for entry in self.emulator.history() if entry["kind"] == "state"]
         return [entry["to"] for entry in changes if entry["resource"].endswith(resource)]
 
-    def vm(self) -> dict[str, Any]:
+    async def vm(self) -> dict[str, Any]:
         """The VM as the cloud shows it now."""
-        return self._resource("instances", "gpu-vm")
+        return await self._ask("compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm")
 
-    def address(self) -> dict[str, Any]:
+    async def address(self) -> dict[str, Any]:
         """The reserved address as the cloud shows it now."""
-        return self._resource("addresses", "gpu-ip")
+        return await self._ask("compute/v1/projects/demo/regions/us-central1/addresses/gpu-ip")
 
-    def _resource(self, kind: str, name: str) -> dict[str, Any]:
-        raise NotImplementedError
+    async def lease(self) -> Lease | None:
+        """The lease in the VM's metadata."""
+        items = (await self.vm())["metadata"].get("items", [])
+        return read_lease({item["key"]: item["value"] for item in items}.get("mayfly-lease"))
 
-    def folder(self) -> Path:
-        """The VM's disk."""
-        return next(self.emulator.folder.rglob("gpu-vm"))
+    async def inject(self, **rule: Any) -> None:
+        """Add a fault rule; the test ends badly if it is never spent."""
+        async with httpx.AsyncClient() as client:
+            (await client.post(f"{self.emulator.url}/_emulator/faults", json=rule)).raise_for_status()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something that the test's other half makes true."""
+        async with asyncio.timeout(30):
+            while not holds():
+                await asyncio.sleep(0.02)
+
+    async def all_is_well(self, still_on: Sequence[str] = ()) -> None:
+        """What every journey ends with: nothing left on, nothing answered that Google could not, every fault spent."""
+        listed = await self._ask("compute/v1/projects/demo/zones/us-central1-a/instances")
+        on = {vm["name"] for vm in listed.get("items", []) if vm["status"] != "TERMINATED"}
+        assert on == set(still_on), "a VM was left on"
+        violations = [entry for entry in self.emulator.history() if entry["kind"] == "violation"]
+        assert violations == [], "the emulator answered something that Google could not"
+        faults = (await self._ask("_emulator/faults"))["faults"]
+        assert [fault for fault in faults if not fault["spent"] and fault["times"] is not None] == []
+
+    async def _ask(self, path: str) -> dict[str, Any]:
+        async with httpx.AsyncClient() as client:
+            answer: dict[str, Any] = (await client.get(f"{self.emulator.url}/{path}")).raise_for_status().json()
+            return answer
 
 
 MUTATIONS: Sequence[str] = (
@@ -143,7 +180,7 @@ MUTATIONS: Sequence[str] = (
 
 
 @asynccontextmanager
-async def a_lab(folder: Path, seed: Seed | None = None, **options: Any):
+async def a_lab(folder: Path, seed: Seed | None = None, **options: Any) -> AsyncIterator[Lab]:
     """A lab whose emulator ends with the block."""
     readable = [CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)]
     async with Emulator(seed=seed or a_world(), folder=folder, readable=readable, **options) as emulator:

@@ -24,6 +24,7 @@ def fail() -> None:
 
 def outlast(context: Context) -> None:
     """Works until the file that the test makes is there."""
+    print("at work", flush=True)
     released = Path(context.params["until"])
     while not released.exists():
         time.sleep(0.02)

@@ -63,6 +63,7 @@ STALE = "Supplied fingerprint does not match current metadata fingerprint."
         (refused(401, "authError"), BadUsage),
         (refused(400, "resourceNotReady"), Refused),
         (failed("RESOURCE_NOT_READY"), Refused),
+        (failed("RATE_LIMIT_EXCEEDED", status=403), Refused),
         (refused(403, "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED"), Refused),
         (refused(400, "invalid", IN_USE), BadResource),
         (refused(409, "IP_IN_USE_BY_ANOTHER_RESOURCE", IN_USE), BadResource),
@@ -131,6 +132,11 @@ def test_a_hiccup_waits_for_as_long_as_google_asks() -> None:
 def test_what_the_libraries_raise_stops_at_the_border(theirs: Any, ours: type[MayflyError]) -> None:
     with pytest.raises(ours), speaking_our_errors(START):
         raise theirs
+
+
+def test_a_metadata_server_that_does_not_answer_is_no_matter_of_logging_in() -> None:
+    with pytest.raises(Transient), speaking_our_errors(START):
+        raise auth.RefreshError("no token") from auth.TransportError("reset")
 
 
 def test_our_own_errors_pass_the_border_as_they_are() -> None:
