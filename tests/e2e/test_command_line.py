@@ -1,0 +1,100 @@
+"""The command as a user types it: real processes on both sides, exit codes, stdout and signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gcp_emulator.emulator import Emulator
+from gcp_emulator.exports import demo_exports, exports
+from tests.contract.world import Running, running
+from tests.journeys.lab import API_KEY, CHECKOUT, a_world
+
+READABLE = [CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)]
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Running]:
+    """A cloud whose VM must be off in the end."""
+    with running(lambda: Emulator(seed=a_world(), folder=tmp_path / "disks", readable=READABLE)) as port:
+        cloud = Running(port)
+        yield cloud
+        changes = [entry for entry in cloud.history("state") if entry["resource"].endswith("/gpu-vm")]
+        assert changes[-1]["to"] == "TERMINATED", "the VM was left on"
+        assert cloud.history("violation") == []
+
+
+def mayfly(cloud: Running, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    environment = {"PATH": os.environ["PATH"], "TIMEOUT": "60s", **exports(cloud.port), **demo_exports()}
+    command = [sys.executable, "-m", "mayfly", *arguments]
+    folder.mkdir(exist_ok=True)  # nobody's .env or mayfly.toml
+    environment["PYTHONPATH"] = str(CHECKOUT)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, cwd=folder, stdout=pipe, stderr=pipe, text=True)
+
+
+def end_of(process: "subprocess.Popen[str]") -> tuple[int, dict[str, object], str]:
+    stdout, stderr = process.communicate(timeout=90)
+    return process.returncode, json.loads(stdout), stderr
+
+
+def test_run_prints_the_receipt_and_nothing_else_on_stdout(cloud: Running, tmp_path: Path):
+    code, receipt, stderr = end_of(mayfly(cloud, tmp_path / "cwd", "run", "--key", "monday"))
+    assert code == 0
+    assert set(receipt) == {
+        "run_key",
+        "mode",
+        "outcome",
+        "exit_code",
+        "result",
+        "attempts",
+        "project",
+        "job",
+        "started_at",
+        "answered_from_memory",
+        "artifacts",
+        "phases",
+        "vm",
+        "address",
+        "cleanup",
+    }
+    assert (receipt["run_key"], receipt["outcome"], receipt["result"]) == ("monday", "succeeded", {"order": "placed"})
+    lines = [json.loads(line) for line in stderr.splitlines()]
+    assert {line["severity"] for line in lines} == {"INFO"}
+    assert "trading for real" in [line["message"] for line in lines]
+    assert API_KEY not in stderr
+
+
+def test_test_rehearses(cloud: Running, tmp_path: Path):
+    code, receipt, _ = end_of(mayfly(cloud, tmp_path / "cwd", "test"))
+    assert (code, receipt["mode"], receipt["result"]) == (0, "test", {"order": "rehearsed"})
+
+
+def test_a_job_that_raises_is_exit_1_and_its_traceback_is_shown(cloud: Running, tmp_path: Path):
+    code, receipt, stderr = end_of(mayfly(cloud, tmp_path / "cwd", "run", "main:fail"))
+    assert (code, receipt["outcome"], receipt["cleanup"]) == (1, "failed", "confirmed")
+    assert "Traceback" in stderr
+    assert "ValueError: no such coin" in stderr
+
+
+def test_a_command_after_two_dashes_runs_on_the_vm(cloud: Running, tmp_path: Path):
+    code, receipt, stderr = end_of(mayfly(cloud, tmp_path / "cwd", "run", "--", "sh", "-c", "echo $((6 * 7))"))
+    assert (code, receipt["job"]) == (0, "sh -c echo $((6 * 7))")
+    assert '"42"' in stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_brings_everything_down_and_is_exit_143(cloud: Running, tmp_path: Path, number: signal.Signals):
+    process = mayfly(cloud, tmp_path / "cwd", "run", "main:for_ever")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if json.loads(line)["message"] == "Running the job":
+            break
+    process.send_signal(number)
+    code, receipt, _ = end_of(process)
+    assert (code, receipt["outcome"], receipt["cleanup"]) == (143, "terminated", "confirmed")

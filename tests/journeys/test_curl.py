@@ -1,0 +1,83 @@
+"""A person with `curl`, or the bash script that we replace: the plain form of the agent's API, over the static IP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.journeys.lab import API_KEY, Lab, a_lab, a_world, starts_the_agent
+
+BY_HAND = {"X-API-Key": API_KEY}
+
+
+@pytest.fixture
+async def started_by_hand(tmp_path: Path) -> AsyncIterator[tuple[Lab, httpx.AsyncClient]]:
+    """A VM that a person started, with the static IP on it, and a client that talks to it there."""
+    async with a_lab(tmp_path / "disks", a_world(address="gpu-ip")) as lab:
+        vm = f"{lab.emulator.url}/compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm"
+        ip = (await lab.address())["address"]
+        async with httpx.AsyncClient(base_url=f"http://{ip}:8000", timeout=30) as client:
+            (await client.post(f"{vm}/start")).raise_for_status()
+            await until_healthy(client)
+            yield lab, client
+            (await client.post(f"{vm}/stop")).raise_for_status()
+            await lab.until(lambda: lab.states()[-1] == "TERMINATED")
+        await lab.all_is_well()
+
+
+async def until_healthy(client: httpx.AsyncClient) -> None:
+    """The original's own poll: until `GET /` is 200."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                if (await client.get("/")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+async def test_anybody_may_ask_whether_it_is_well(started_by_hand: tuple[Lab, httpx.AsyncClient]):
+    _, client = started_by_hand
+    assert (await client.get("/")).json() == {"status": "ok"}
+
+
+async def test_test_and_run_answer_as_the_original_did(started_by_hand: tuple[Lab, httpx.AsyncClient]):
+    _, client = started_by_hand
+    rehearsed = await client.get("/test", headers=BY_HAND)
+    assert (rehearsed.status_code, rehearsed.json()) == (200, {"status": "ok", "result": {"order": "rehearsed"}})
+    placed = await client.get("/run", headers=BY_HAND)
+    assert (placed.status_code, placed.json()) == (200, {"status": "ok", "result": {"order": "placed"}})
+
+
+async def test_without_the_key_nothing_runs(started_by_hand: tuple[Lab, httpx.AsyncClient]):
+    _, client = started_by_hand
+    for headers in ({}, {"X-API-Key": "guessed"}):
+        assert (await client.get("/run", headers=headers)).status_code == 401
+    assert (await client.get("/runs", headers=BY_HAND)).json() == {"runs": []}
+
+
+async def test_a_run_that_fails_is_500_with_its_reason(tmp_path: Path):
+    script = starts_the_agent(MAYFLY_JOB="main:fail")
+    async with a_lab(tmp_path / "disks", a_world(script, address="gpu-ip", status="RUNNING")) as lab:
+        ip = (await lab.address())["address"]
+        async with httpx.AsyncClient(base_url=f"http://{ip}:8000", timeout=30) as client:
+            await until_healthy(client)
+            failed = await client.get("/run", headers=BY_HAND)
+        assert failed.status_code == 500
+        assert failed.json()["status"] == "error"
+        assert "no such coin" in failed.json()["detail"]
+        await lab.all_is_well(still_on=["gpu-vm"])
+
+
+async def test_while_a_run_holds_the_lease_a_person_must_wait(lab: Lab):
+    running = asyncio.create_task(lab.run("main:outlast", params={"until": str(lab.disk / "go-on")}))
+    await lab.until(lambda: lab.output == "at work\n")
+    ip = (await lab.address())["address"]
+    async with httpx.AsyncClient(base_url=f"http://{ip}:8000") as client:
+        refused = await client.get("/run", headers=BY_HAND)
+    assert refused.status_code in {409, 500}, refused.text
+    (lab.disk / "go-on").touch()
+    assert (await running).exit_code == 0
