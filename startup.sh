@@ -3,7 +3,7 @@
 #
 # It needs bash, curl, the metadata server, and these attributes of the instance:
 #   mayfly-source, mayfly-ref   git repository, and the commit or tag of it to run; none: the code is in the image already
-#   mayfly-extras (agent)       extras of the project to install
+#   mayfly-extras (agent)       extras of the project to install; "none" for a project without any
 #   mayfly-agent-key (mayfly-agent-key)   the secret that callers of the agent must know
 #   mayfly-secrets              more secrets for the jobs' environment: "NAME=secret[/version] ..."
 #   mayfly-port (8000), mayfly-job        for the agent
@@ -195,7 +195,7 @@ install_dependencies() {
     local uv extra list extras=()
     list=$(attribute mayfly-extras)
     for extra in ${list:-agent}; do
-        extras+=(--extra "$extra")
+        [[ $extra == none ]] || extras+=(--extra "$extra")
     done
     uv=$(command -v "${UV:-uv}") || install_uv
     export UV_PROJECT_ENVIRONMENT=$venv

@@ -16,7 +16,7 @@ from vm_agent.asking import agent_of, epoch_of
 from vm_agent.door import Door
 from vm_agent.problems import BadRequest, Busy, Refused
 from vm_agent.protocol import PROBLEM_MEDIA_TYPE, Problem
-from vm_agent.replies import problem, reply
+from vm_agent.replies import problem
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,9 @@ async def health(request: Request) -> Response:
     """Is the agent well? With credentials: who and what it is, and what it is doing."""
     agent = agent_of(request)
     said = await agent.greeting() if request.state.caller else agent.health()
-    return reply(said, 200 if said.status == "ok" else 503, {"Cache-Control": "no-store"})
+    body = said.model_dump_json(exclude_none=not request.state.caller)  # to anybody: no more than there is to say
+    status = 200 if said.status == "ok" else 503
+    return Response(body, status, {"Cache-Control": "no-store"}, media_type="application/json")
 
 
 @router.post("/poweroff")

@@ -25,17 +25,25 @@ def cloud(tmp_path: Path) -> Iterator[Running]:
         cloud = Running(port)
         yield cloud
         changes = [entry for entry in cloud.history("state") if entry["resource"].endswith("/gpu-vm")]
-        assert changes[-1]["to"] == "TERMINATED", "the VM was left on"
+        assert not changes or changes[-1]["to"] == "TERMINATED", "the VM was left on"
         assert cloud.history("violation") == []
 
 
-def mayfly(cloud: Running, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    environment = {"PATH": os.environ["PATH"], "TIMEOUT": "60s", **exports(cloud.port), **demo_exports()}
+def environment_of(cloud: Running) -> dict[str, str]:
+    path = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
+    return path | {"TIMEOUT": "60s"} | exports(cloud.port) | demo_exports()
+
+
+def mayfly(cloud: Running, folder: Path, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "mayfly", *arguments]
     folder.mkdir(exist_ok=True)  # nobody's .env or mayfly.toml
-    environment["PYTHONPATH"] = str(CHECKOUT)
-    pipe = subprocess.PIPE
+    environment, pipe = environment_of(cloud) | variables, subprocess.PIPE
     return subprocess.Popen(command, env=environment, cwd=folder, stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for(message: str, process: "subprocess.Popen[str]") -> None:
+    assert process.stderr is not None
+    assert any(message in json.loads(line)["message"] for line in process.stderr)
 
 
 def end_of(process: "subprocess.Popen[str]") -> tuple[int, dict[str, object], str]:
@@ -91,10 +99,54 @@ def test_a_command_after_two_dashes_runs_on_the_vm(cloud: Running, tmp_path: Pat
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_brings_everything_down_and_is_exit_143(cloud: Running, tmp_path: Path, number: signal.Signals):
     process = mayfly(cloud, tmp_path / "cwd", "run", "main:for_ever")
-    assert process.stderr is not None
-    for line in process.stderr:
-        if json.loads(line)["message"] == "Running the job":
-            break
+    wait_for("Running the job", process)
     process.send_signal(number)
     code, receipt, _ = end_of(process)
     assert (code, receipt["outcome"], receipt["cleanup"]) == (143, "terminated", "confirmed")
+
+
+def test_on_cloud_run_the_receipt_is_a_log_line_and_a_pause_is_no_end(cloud: Running, tmp_path: Path):
+    task = {"CLOUD_RUN_JOB": "mayfly", "CLOUD_RUN_EXECUTION": "mayfly-x7k2p", "CLOUD_RUN_TASK_INDEX": "0"}
+    until = tmp_path / "disks/demo/us-central1-a/gpu-vm/released"  # the VM sees its own disk alone
+    process = mayfly(cloud, tmp_path / "cwd", "run", "main:outlast", "--set", f"until={until}", **task)
+    wait_for("Running the job", process)
+    process.send_signal(signal.SIGTSTP)
+    wait_for("SIGTSTP", process)
+    until.touch()
+    code, receipt, _ = end_of(process)
+    assert (code, receipt["run_key"], receipt["severity"]) == (0, "mayfly-x7k2p-0", "INFO")
+    assert "succeeded" in str(receipt["message"])
+
+
+def test_a_key_that_cannot_be_read_is_a_receipt_too(cloud: Running, tmp_path: Path):
+    code, receipt, stderr = end_of(mayfly(cloud, tmp_path / "cwd", "run", AGENT_KEY_SECRET="nowhere"))
+    assert (code, receipt["outcome"], receipt["vm"], receipt["cleanup"]) == (3, "no-machine", None, "confirmed")
+    assert "secrets/nowhere" in stderr
+
+
+def test_on_a_terminal_there_is_a_live_view_and_ctrl_c_brings_everything_down(cloud: Running, tmp_path: Path):
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "mayfly", "run", "main:for_ever"]
+    environment = environment_of(cloud) | {"TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *command], env=environment, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    screen = shown_until(ours, "Running the job")
+    os.write(ours, b"\x03")
+    screen += shown_until(ours, None)
+    assert process.wait() == 143
+    for word in ("✓", "Starting gpu-vm", "SIGINT", "Stopping gpu-vm", "run terminated", "billed"):
+        assert word in screen
+    assert '"severity"' not in screen
+
+
+def shown_until(terminal: int, word: str | None) -> str:
+    """What a terminal shows until the word comes, or until nobody writes to it any more."""
+    shown = b""
+    while word is None or word.encode() not in shown:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:  # how Linux says that the other side is closed
+            break
+    return shown.decode(errors="replace")
