@@ -7,6 +7,7 @@
 #   mayfly-agent-key (mayfly-agent-key)   the secret that callers of the agent must know
 #   mayfly-secrets              more secrets for the jobs' environment: "NAME=secret[/version] ..."
 #   mayfly-port (8000), mayfly-job        for the agent
+#   mayfly-require-gpu=1        no run before a GPU answers
 #   mayfly-boot-minutes (10)    without an agent by then, the VM powers itself off
 #   mayfly-hold=<until>         somebody is at work here: no powering off until then (24 h at most)
 # How far it came is told by the guest attribute mayfly/boot (if enable-guest-attributes=TRUE) and on the serial console.
@@ -172,12 +173,14 @@ secret() {
 }
 
 own_settings() {
-    local name port job
+    local name port job gpu
     port=$(attribute mayfly-port)
     job=$(attribute mayfly-job)
+    gpu=$(attribute mayfly-require-gpu)
     setting AGENT_PORT "${port:-8000}"
     setting PATH "$venv/bin:$PATH"
     [[ -z $job ]] || setting MAYFLY_JOB "$job"
+    [[ -z $gpu ]] || setting MAYFLY_REQUIRE_GPU "$gpu"
     for name in HOME MAYFLY_ROOT MAYFLY_POWEROFF GCE_METADATA_HOST GCE_METADATA_IP SECRET_MANAGER_EMULATOR_HOST; do
         [[ -z ${!name:-} ]] || setting "$name" "${!name}"
     done

@@ -106,12 +106,14 @@ async def vm(tmp_path, repository, google):
 async def test_the_first_boot_ends_with_an_agent_that_is_kept_alive(vm, google):
     google.secrets["exchange/versions/7"] = b'line one\nline "two" \\ $HOME `id`\n'
     google.attributes |= {"mayfly-secrets": "EXCHANGE=exchange/7", "mayfly-job": "trade:run"}
+    google.attributes["mayfly-require-gpu"] = "1"
     await _boot(vm, google)
     agent = _ask(google)
 
     assert agent["MAYFLY_API_KEY"] == "the-key"
     assert agent["EXCHANGE"] == 'line one\nline "two" \\ $HOME `id`'
     assert agent["MAYFLY_JOB"] == "trade:run"
+    assert agent["MAYFLY_REQUIRE_GPU"] == "1"
     assert agent["MAYFLY_ROOT"] == str(vm.disk)
     assert agent["GCE_METADATA_HOST"] == google.host
     assert agent["cwd"] == f"{vm.disk}/opt/mayfly/src"
@@ -128,6 +130,12 @@ async def test_the_first_boot_ends_with_an_agent_that_is_kept_alive(vm, google):
 
     _ask(google, "/die")
     await vm.says("agent started", times=2)
+
+
+async def test_a_project_without_extras_boots_too(vm, google):
+    google.attributes["mayfly-extras"] = "none"
+    await _boot(vm, google)
+    assert _ask(google)["MAYFLY_API_KEY"] == "the-key"
 
 
 async def test_no_secret_is_seen_on_the_console_in_a_report_or_in_an_argument(vm, google):
