@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from mayfly.order import Order, read_job
@@ -23,8 +23,9 @@ def carry_out(settings: Settings, order: Order, *, as_json: bool) -> int:
     if order.job is None:
         order = replace(order, job=read_job(settings.mayfly_job, command=None))
     with _audience(settings) as tell:
-        receipt = asyncio.run(_drive(settings, order, tell))
-    _print_receipt(receipt, settings, as_json=as_json)
+        receipt = asyncio.run(_drive(settings, order, _undisturbed(tell)))
+    with suppress(OSError):
+        _print_receipt(receipt, settings, as_json=as_json)
     return int(receipt.exit_code)
 
 
@@ -62,6 +63,16 @@ def _not_begun(run: Run, error: MayflyError, tell: Tell) -> Receipt:
     return receipt
 
 
+def _undisturbed(tell: Tell) -> Tell:
+    """A terminal that was closed, or a pipe that nobody reads, must not end a run half way."""
+
+    def told(event: Event) -> None:
+        with suppress(OSError):
+            tell(event)
+
+    return told
+
+
 def _listen_for_signals(called_off: asyncio.Event, tell: Tell, *, on_cloud_run: bool) -> None:
     loop = asyncio.get_running_loop()
 
@@ -70,7 +81,10 @@ def _listen_for_signals(called_off: asyncio.Event, tell: Tell, *, on_cloud_run: 
         tell(Note("WARNING", f"{name}: {what}."))
         called_off.set()
 
-    for end in (signal.SIGTERM, signal.SIGINT):
+    ends = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else it is meant to outlive its terminal: nohup
+        ends.append(signal.SIGHUP)
+    for end in ends:
         loop.add_signal_handler(end, call_off, end.name)
     if on_cloud_run:  # it pauses us to move us to another host; to stop for that would only lose time
         for pause in (signal.SIGTSTP, signal.SIGCONT):

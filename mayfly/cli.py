@@ -9,7 +9,9 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,9 +120,9 @@ def _orders(mode: str, summary: str) -> None:
         wanted = {"mode": mode, "job": job, "command": context.obj, "set": set_ or [], "params": params, "key": key}
         try:
             code = _carry_out(flags, wanted, as_json=as_json)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is becomes a sentence and an exit code
             if debug:
-                raise
+                traceback.print_exc()
             code = _explain(error, for_cloud_logging=cloud_run is not None)
         _leave(code)
 
@@ -159,8 +161,9 @@ def _sentence(error: Exception) -> tuple[str, int]:
 
 def _leave(code: int) -> None:
     """Leave now. Threads may still wait for Google's answers; nobody needs these any more."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # nobody reads them any more
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 

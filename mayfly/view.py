@@ -1,6 +1,7 @@
 """The live view on a terminal: what goes on and for how long, the job's progress, and above it what the job prints."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -35,10 +36,11 @@ class LiveView:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._flush()
         self._running.clear()
         self._progress = None
-        self._live.stop()
+        with suppress(OSError):  # the terminal was closed
+            self._flush()
+            self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Show it."""

@@ -124,21 +124,41 @@ def test_a_key_that_cannot_be_read_is_a_receipt_too(cloud: Running, tmp_path: Pa
     assert "secrets/nowhere" in stderr
 
 
-def test_on_a_terminal_there_is_a_live_view_and_ctrl_c_brings_everything_down(cloud: Running, tmp_path: Path):
+def on_a_terminal(cloud: Running, folder: Path) -> "tuple[subprocess.Popen[bytes], int]":
+    """A run that would never end, and the terminal that it has to itself."""
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "mayfly", "run", "main:for_ever"]
+    command = ["setsid", "--ctty", sys.executable, "-m", "mayfly", "run", "main:for_ever"]
     environment = environment_of(cloud) | {"TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen(
-        ["setsid", "--ctty", *command], env=environment, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs
-    )
+    process = subprocess.Popen(command, env=environment, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    screen = shown_until(ours, "Running the job")
-    os.write(ours, b"\x03")
-    screen += shown_until(ours, None)
+    return process, ours
+
+
+def test_on_a_terminal_there_is_a_live_view_and_ctrl_c_brings_everything_down(cloud: Running, tmp_path: Path):
+    process, terminal = on_a_terminal(cloud, tmp_path)
+    screen = shown_until(terminal, "Running the job")
+    os.write(terminal, b"\x03")
+    screen += shown_until(terminal, None)
     assert process.wait() == 143
     for word in ("✓", "Starting gpu-vm", "SIGINT", "Stopping gpu-vm", "run terminated", "billed"):
         assert word in screen
     assert '"severity"' not in screen
+
+
+def test_a_terminal_that_is_closed_brings_everything_down(cloud: Running, tmp_path: Path):
+    process, terminal = on_a_terminal(cloud, tmp_path)
+    shown_until(terminal, "Running the job")
+    os.close(terminal)
+    assert process.wait() == 143
+
+
+def test_a_receipt_that_nobody_reads_changes_nothing(cloud: Running, tmp_path: Path):
+    process = mayfly(cloud, tmp_path / "cwd", "run")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait() == 0
 
 
 def shown_until(terminal: int, word: str | None) -> str:

@@ -18,6 +18,10 @@ def test() -> dict[str, str]:
     return {"order": "rehearsed"}
 
 
+def what_time_is_it() -> float:
+    return time.time()
+
+
 def fail() -> None:
     print("about to fail")
     raise ValueError("no such coin")

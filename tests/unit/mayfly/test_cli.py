@@ -66,7 +66,9 @@ def test_a_default_job_that_is_none_is_told_before_anything_begins(tmp_path: Pat
 
 
 def test_a_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
-    assert "Traceback" in mayfly("run", folder=tmp_path, MAYFLY_DEBUG="1").stderr
+    ended = mayfly("run", folder=tmp_path, MAYFLY_DEBUG="1")
+    assert ended.returncode == 2
+    assert "Traceback" in ended.stderr
 
 
 def test_the_version_is_the_packages(tmp_path: Path) -> None:
