@@ -33,6 +33,8 @@ from gcp_emulator.sowing import sow
 from gcp_emulator.wire import Effect, EraseDisk, GuestEvent, Held, PullPlug, Reply, Request, SerialOutput, Unforward
 from gcp_emulator.world import World
 
+SERIAL_BYTES_TOLD = 1000  # of what a guest prints at once goes to the history; getSerialPortOutput has it all
+
 
 class Cloud:
     """Answers requests and makes things happen, at the times it is told.
@@ -160,6 +162,8 @@ class Cloud:
             return
         if isinstance(event, SerialOutput):
             vm.serial.write(event.data)
+            said = event.data[:SERIAL_BYTES_TOLD].decode(errors="replace")
+            self.history.add(now, "guest", resource=short(vm.key), event="SerialOutput", text=said)
             return
         power.guest_is_down(self.world, vm, event)
 

@@ -24,11 +24,9 @@ class Step:
 
 def prove(history: Iterable[Entry], receipt: Receipt) -> list[Step]:
     """Walk through the history once: every step has to come after the one before it."""
-    seen = [entry for entry in history if entry["kind"] in {"request", "state"}]
-    ran = [{"kind": "job", "at": phase.started.isoformat()} for phase in receipt.phases if phase.name == "job"]
-    entries = sorted([*seen, *ran], key=lambda entry: datetime.fromisoformat(entry["at"]))
+    entries = [entry for entry in history if entry["kind"] in {"request", "state", "guest"}]
     steps: list[Step] = []
-    for what, evidence, shows in _steps(receipt.vm.instance if receipt.vm else ""):
+    for what, evidence, shows in _steps(receipt.vm.instance if receipt.vm else "", receipt.run_key):
         found = next((index for index, entry in enumerate(entries) if shows(entry)), None)
         at = None if found is None else datetime.fromisoformat(entries[found]["at"])
         steps.append(Step(what, at, evidence))
@@ -36,7 +34,7 @@ def prove(history: Iterable[Entry], receipt: Receipt) -> list[Step]:
     return steps
 
 
-def _steps(machine: str) -> Sequence[tuple[str, str, Callable[[Entry], bool]]]:
+def _steps(machine: str, key: str) -> Sequence[tuple[str, str, Callable[[Entry], bool]]]:
     off = {"resource": f"instances/{machine}", "to": "TERMINATED"}
     return (
         ("lease taken", "instances.setMetadata, phase claimed", _lease("claimed")),
@@ -44,7 +42,8 @@ def _steps(machine: str) -> Sequence[tuple[str, str, Callable[[Entry], bool]]]:
         ("static IP attached", "instances.addAccessConfig", _asked("instances.addAccessConfig")),
         ("VM started", "instances.start", _asked("instances.start")),
         ("start of the job noted", "instances.setMetadata, phase invoking", _lease("invoking")),
-        ("job running", "the agent's word, in the receipt", lambda entry: entry["kind"] == "job"),
+        ("job accepted", "serial console, the agent's log", _printed(machine, f" accepted: key={key} ")),
+        ("job done", "serial console, the agent's log", _printed(machine, " SUCCEEDED")),
         ("VM stopped", "instances.stop", _asked("instances.stop")),
         ("VM off", f"{off['resource']} TERMINATED", lambda entry: off.items() <= entry.items()),
         ("VM seen off", "instances.get", _asked("instances.get")),
@@ -55,6 +54,10 @@ def _steps(machine: str) -> Sequence[tuple[str, str, Callable[[Entry], bool]]]:
 
 def _asked(verb: str) -> Callable[[Entry], bool]:
     return lambda entry: entry.get("verb") == verb and entry["status"] == OK
+
+
+def _printed(machine: str, words: str) -> Callable[[Entry], bool]:
+    return lambda entry: entry.get("resource") == f"instances/{machine}" and words in entry.get("text", "")
 
 
 def _lease(phase: str) -> Callable[[Entry], bool]:
