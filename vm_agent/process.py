@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -18,7 +19,7 @@ from vm_agent import ending, policy
 from vm_agent.family import COOKIE, started
 from vm_agent.ledger import Mark
 from vm_agent.protocol import RESULT_BYTES_MAX, CommandJob, FunctionJob, Job, Mode, Progress
-from vm_agent.runner import GO, STOP
+from vm_agent.runner import GO, SIGNALS_OUTLIVED, STOP
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class LocalProcesses:
                 stderr=output,
                 env={**self.environment, COOKIE: order.run_id},
                 start_new_session=True,
+                preexec_fn=_hold_signals,
             )
         mark = Mark(keeper.pid, started(keeper.pid), self.boot_id)
         return _Kept(order, keeper, mark, changed, self)
@@ -97,7 +99,9 @@ class LocalProcesses:
         known = mark if mark and mark.boot_id == self.boot_id else Mark(0, "")
         while (folder / "order.json").exists():  # else nothing was ever started
             keeper = await asyncio.create_subprocess_exec(
-                *_python("vm_agent.runner", folder, str(known.pid), known.started), env=dict(self.environment)
+                *_python("vm_agent.runner", folder, str(known.pid), known.started),
+                env=dict(self.environment),
+                preexec_fn=_hold_signals,
             )
             if await keeper.wait() == 0:
                 break
@@ -203,6 +207,11 @@ class _Kept:
     def _say(self, word: bytes) -> None:
         if self.keeper.stdin and self.keeper.returncode is None:
             self.keeper.stdin.write(word)
+
+
+def _hold_signals() -> None:
+    """A keeper outlives these signals; those that come before it has its handlers must wait for them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS_OUTLIVED)
 
 
 def _python(module: str, *arguments: str | Path) -> list[str]:

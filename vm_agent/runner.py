@@ -27,7 +27,7 @@ GO, STOP = b"g", b"s"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_SIGNALS_OUTLIVED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the keeper must tell how the job took them
+SIGNALS_OUTLIVED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the keeper must tell how the job took them
 
 
 def main(arguments: list[str]) -> None:
@@ -75,8 +75,9 @@ class Watch:
         os.set_blocking(writing, False)
         os.set_blocking(reading, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, *_SIGNALS_OUTLIVED):
+        for number in (signal.SIGCHLD, *SIGNALS_OUTLIVED):
             signal.signal(number, lambda *_: None)  # a handler, not SIG_IGN: the job must not inherit deafness
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS_OUTLIVED)  # the agent held them back until there was one
         self._wakeups = reading
         self._selector = selectors.DefaultSelector()
         self._selector.register(reading, selectors.EVENT_READ)

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -41,8 +41,15 @@ def strongest_isolation() -> Isolation:
     return Isolation.NAMESPACES if done.returncode == 0 else Isolation.SHIMS
 
 
+def _hops(link: Path) -> Iterator[Path]:
+    """The folders on the way from a link to what it means: a venv's Python may be a link to another venv's."""
+    while link.is_symlink():
+        link = link.parent / link.readlink()
+        yield link.parent
+
+
 def _confined(name: str, readable: Sequence[Path], writable: Sequence[Path], program: list[str]) -> list[str]:
-    pythons = [Path(sys.prefix), Path(sys.base_prefix)]
+    pythons = [Path(sys.prefix), Path(sys.base_prefix), *_hops(Path(sys.executable))]
     plan = {
         "name": name,
         "readable": [str(path.resolve()) for path in [*readable, *pythons, HERE] if path.exists()],
