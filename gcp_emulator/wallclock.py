@@ -6,8 +6,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from gcp_emulator.cloud import Cloud
+from gcp_emulator.errors import ApiError
 from gcp_emulator.wire import Effect, GuestEvent, Held, Reply
 
+LEAVING = ApiError(503, "backendError", "The emulator is leaving.").reply()
 Question = Callable[[datetime, datetime | None], Reply | Held]
 
 
@@ -37,8 +39,10 @@ class WallClock:
             self.settle()
             if not isinstance(reply, Held):
                 return reply
-            if self._cloud.changes == changes:
+            if self._cloud.changes == changes and not self._stopped:
                 await self._change_or(reply.until)
+            if self._stopped:
+                return LEAVING
             reply = question(self.now(), first_asked)
 
     def guest_says(self, instance: str, event: GuestEvent) -> None:
@@ -53,15 +57,19 @@ class WallClock:
             self._carry_out(effect)
         if self._cloud.changes != self._seen_changes:
             self._seen_changes = self._cloud.changes
-            for waiter in self._waiting:
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._wake()
         self._set_alarm()
 
     def stop(self) -> None:
-        """Nothing happens by itself any more, and guests are not heard."""
+        """Nothing happens by itself any more, guests are not heard, and who waits is told so."""
         self._stopped = True
         self._set_alarm()
+        self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _set_alarm(self) -> None:
         if self._alarm:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gcp_emulator.guest.init import REBOOT
-from gcp_emulator.guest.isolation import SHIMS, Isolation, init_command, strongest_isolation
+from gcp_emulator.guest.isolation import SHIMS, SPARES, Isolation, init_command, strongest_isolation
 
 SYSTEMD_STOP_SECONDS = 90.0  # what a machine that shuts itself down gives its services
 LATE_SECONDS = 10.0  # an init that has not brought its machine down by then is stuck
@@ -152,7 +152,7 @@ def _environment(machine: Machine) -> dict[str, str]:
     given = dict(machine.environment)
     path = given.pop("PATH", os.pathsep.join(os.get_exec_path()))
     return given | {
-        "PATH": f"{SHIMS}{os.pathsep}{path}",
+        "PATH": os.pathsep.join([str(SHIMS), path, str(SPARES)]),
         "HOME": f"{root}/root",
         "TMPDIR": f"{root}/tmp",  # noqa: S108
         "LANG": "C.UTF-8",

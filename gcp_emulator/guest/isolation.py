@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SHIMS = HERE / "shims"
+SHIMS = HERE / "shims"  # before the machine's own programs
+SPARES = HERE / "spares"  # behind them: what an image of Google's has, and this machine may lack
 
 
 class Isolation(Enum):

@@ -59,3 +59,13 @@ async def test_a_caller_who_hangs_up_is_forgotten(emulator: Emulator, http: http
     async with asyncio.timeout(30):
         while emulator._clock._waiting:
             await http.get(INSTANCE)
+
+
+async def test_who_still_waits_when_the_emulator_leaves_is_told_so(tmp_path: Path) -> None:
+    async with httpx.AsyncClient(timeout=30) as http:
+        async with Emulator(seed=WORLD, folder=tmp_path, latency=Latency(staging=(60, 60))) as emulator:
+            begun = (await http.post(f"{emulator.url}{INSTANCE}/start")).json()
+            wait = f"{emulator.url}{ZONE_PATH}/operations/{begun['name']}/wait"
+            waiting = asyncio.create_task(http.post(wait))
+            await http.get(f"{emulator.url}{INSTANCE}")  # on another connection: the question has arrived by now
+        assert (await waiting).status_code == 503
