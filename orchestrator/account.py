@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from orchestrator.errors import Exit, MayflyError
+from orchestrator.errors import Exit, MayflyError, RunLost, RunOverdue
 from orchestrator.run import Outcome, Receipt, Run, Verdict, VmUse
 from orchestrator.seen import Machine
 from orchestrator.trip import Trip
@@ -19,9 +19,17 @@ _OUTCOMES: dict[Exit, Outcome] = {
 }
 
 
+def verdict_on(error: Exception, trip: Trip) -> Verdict:
+    """How a trip ends on which this error was met going up. Once the agent was asked, only a look at the job tells."""
+    detail = str(error) if isinstance(error, MayflyError) else f"A bug in Mayfly: {error!r}."
+    if not trip.invoked or isinstance(error, RunLost | RunOverdue):
+        return Verdict(outcome_of(error) if isinstance(error, MayflyError) else Outcome.AGENT_FAULT, detail)
+    return Verdict(Outcome.INTERRUPTED, f"{detail} The agent had been asked for the run: how it ended is not known.")
+
+
 def outcome_of(error: MayflyError) -> Outcome:
     """How a trip ends on which this error was met going up."""
-    return _OUTCOMES[error.exit]
+    return _OUTCOMES.get(error.exit, Outcome.AGENT_FAULT)
 
 
 def receipt_of(trip: Trip, verdict: Verdict, *, clean: bool, called_off: bool) -> Receipt:

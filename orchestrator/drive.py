@@ -2,7 +2,7 @@
 
 import asyncio
 
-from orchestrator.account import outcome_of, receipt_of
+from orchestrator.account import receipt_of, verdict_on
 from orchestrator.errors import BadUsage, Conflict, MayflyError
 from orchestrator.events import Ended, Note
 from orchestrator.goal import Down, goal_of
@@ -67,10 +67,10 @@ async def _go_up(trip: Trip) -> Verdict:
             if isinstance(goal, Down):
                 return goal.verdict
             seen = await _climb_or_look_again(next_move(seen, goal), seen, trip)
-    except BadUsage:
-        raise
-    except MayflyError as error:
-        return Verdict(outcome_of(error), str(error))
+    except Exception as error:  # a bug of ours must not leave a VM on either
+        if not trip.touched and (isinstance(error, BadUsage) or not isinstance(error, MayflyError)):
+            raise
+        return verdict_on(error, trip)
 
 
 async def _climb_or_look_again(move: Move | None, seen: Seen, trip: Trip) -> Seen | None:
@@ -114,6 +114,6 @@ async def _go_down(trip: Trip, verdict: Verdict) -> None:
                 return
             collect = collect and move is not Move.COLLECT_OUTPUT  # tried once: its failure must not keep the VM on
             await descend(move, seen, trip, verdict)
-        except MayflyError as error:
-            trip.world.tell(Note("WARNING", f"Coming down: {error} Trying again."))
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not keep a VM on either
+            trip.world.tell(Note("WARNING", f"Coming down: {str(error) or repr(error)} Trying again."))
             await trip.world.clock.sleep(trip.world.policy.off_poll)

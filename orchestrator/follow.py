@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from orchestrator.errors import AgentFault, MayflyError, RunLost, RunOverdue
-from orchestrator.events import JobOutput, JobProgress
+from orchestrator.events import JobOutput, JobProgress, Note
 from orchestrator.look import agent_ip
 from orchestrator.ports import Output
 from orchestrator.seen import Seen
@@ -84,3 +84,7 @@ async def _show_output(output: Output, view: RunView, trip: Trip) -> None:
 async def _last_output(showing: asyncio.Task[None], trip: Trip) -> None:
     """The log ends with the run; a moment for its last bytes, no more: the VM is being paid for."""
     await asyncio.wait({showing}, timeout=trip.world.policy.agent_answer.total_seconds())
+    if not showing.done():
+        trip.world.tell(
+            Note("WARNING", "The job's output goes on, but the VM is not kept on to show it: --out copies it.")
+        )

@@ -56,7 +56,7 @@ def refusal(seen: Seen, run: Run, policy: Policy) -> MayflyError | None:
             f"left alone. Stop it (gcloud compute instances stop {machine.name} --zone {run.zone}), or set "
             "ON_RUNNING=adopt to use it and leave it on."
         )
-    return _address_taken(seen)
+    return _address_taken(seen) or _other_address_on(seen)
 
 
 def _still_taken(lease: Lease, seen: Seen, policy: Policy) -> MayflyError | None:
@@ -81,6 +81,16 @@ def _address_taken(seen: Seen) -> MayflyError | None:
     return BadResource(
         f"The address {seen.address.name} ({seen.address.ip}) is in use by {others[0].rsplit('/', 1)[-1]}. "
         "Detach it there, or name another one in STATIC_NAME."
+    )
+
+
+def _other_address_on(seen: Seen) -> MayflyError | None:
+    machine, config = seen.machine, seen.machine.access_config
+    if not machine.running or seen.address is None or config is None or config.ip == seen.address.ip:
+        return None
+    return BadResource(
+        f"{machine.name} is RUNNING with the address {config.ip}, and an adopted VM keeps what it has. Attach "
+        f"{seen.address.name} to it first, or leave STATIC_NAME out and set AGENT_REACH=internal."
     )
 
 

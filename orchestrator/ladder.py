@@ -60,7 +60,7 @@ def lease_is_ours(seen: Seen, run: Run) -> bool:
 
 def _deadline_is_armed(seen: Seen, run: Run) -> bool:
     limit = seen.machine.max_run
-    return _found_running(seen) or (
+    return found_running(seen) or (
         limit is not None
         and run.max_run <= limit <= 2 * run.max_run
         and seen.machine.termination_action == "STOP"
@@ -88,7 +88,8 @@ def _start_or_finish_the_stop(seen: Seen) -> Move:
     return Move.STOP_MACHINE if seen.machine.going_off else Move.START_MACHINE
 
 
-def _found_running(seen: Seen) -> bool:
+def found_running(seen: Seen) -> bool:
+    """Somebody had it on before us: it is theirs to stop."""
     return seen.machine.lease is not None and seen.machine.lease.found.running
 
 
@@ -97,7 +98,7 @@ def _output_is_wanted(seen: Seen, goal: Down) -> bool:
 
 
 def _machine_is_on(seen: Seen, goal: Down) -> bool:
-    return lease_is_ours(seen, goal.run) and not seen.machine.off and not _found_running(seen)
+    return lease_is_ours(seen, goal.run) and not seen.machine.off and not found_running(seen)
 
 
 def _address_is_still_ours(seen: Seen, goal: Down) -> bool:

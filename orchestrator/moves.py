@@ -9,10 +9,10 @@ from typing import Any
 
 from orchestrator.boot import until_ready
 from orchestrator.collect import collect
-from orchestrator.errors import Stockout
+from orchestrator.errors import AgentRefused, Busy, Stockout
 from orchestrator.follow import follow
 from orchestrator.goal import refusal
-from orchestrator.ladder import Move
+from orchestrator.ladder import Move, found_running, lease_is_ours
 from orchestrator.lease import Found, Lease, Phase, Remembered, next_epoch
 from orchestrator.look import agent_ip
 from orchestrator.run import Outcome, Verdict
@@ -106,7 +106,12 @@ async def _invoke(seen: Seen, trip: Trip) -> Seen:
     timeout_seconds = run.timeout.total_seconds()
     order = StartRequest(job=run.job, params=run.params, timeout_seconds=timeout_seconds, attempt=run.attempt)
     agent = trip.world.agent(agent_ip(run, seen))
-    return replace(seen, run=await agent.start(run.key, seen.epoch, run.mode, order))
+    trip.invoked = True
+    try:
+        return replace(seen, run=await agent.start(run.key, seen.epoch, run.mode, order))
+    except (AgentRefused, Busy):
+        trip.invoked = False  # a clear no; anything else may have been a yes that we did not hear
+        raise
 
 
 async def _follow(seen: Seen, trip: Trip) -> Seen | None:
@@ -115,8 +120,12 @@ async def _follow(seen: Seen, trip: Trip) -> Seen | None:
 
 
 async def _settle(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
-    """What is on its way may be a start: a stop goes after it, whatever the VM shows by now."""
-    await trip.world.machines.stop(seen.machine, watch=False)
+    """What is on its way may be a start: a stop goes after it, whatever the VM shows by now.
+
+    Before the lease shows our nonce nothing was started, and the VM may be somebody else's.
+    """
+    if lease_is_ours(seen, trip.run) and not found_running(seen):
+        await trip.world.machines.stop(seen.machine, watch=False)
     if trip.in_flight is not None:
         await asyncio.wait({trip.in_flight}, timeout=trip.world.policy.off_poll.total_seconds())
 

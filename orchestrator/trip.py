@@ -26,6 +26,7 @@ class Trip:
         self.keeper = LeaseKeeper(run, world)
         self.started_at: datetime = world.clock.now()
         self.touched = False  # something was asked to change: from here on there is a way down
+        self.invoked = False  # the agent was asked: from here on the run may be live, whatever we hear
         self.conflicts = 0
         self.in_flight: asyncio.Task[Verdict] | None = (
             None  # the way up, abandoned before its last request was answered

@@ -99,12 +99,15 @@ class Lab:
         key: str | None = None,
         policy: Policy = IMPATIENT,
         called_off: asyncio.Event | None = None,
+        bugs: Mapping[str, list[Exception]] | None = None,
         **settings: Any,
     ) -> Receipt:
-        """`mayfly run JOB`, in this process."""
+        """`mayfly run JOB`, in this process. `bugs`: what a port's verb ("machines.start") raises before it works."""
         chosen = self.settings(**settings)
         wanted = FunctionJob(function=job) if isinstance(job, str) else job
         async with open_world(chosen, policy, self.told.append) as world:
+            for verb, errors in (bugs or {}).items():
+                _plant(world, verb, errors)
             now = world.clock.now()
             run = make_run(chosen, policy, mode=mode, job=wanted, params=dict(params or {}), key=key, now=now)
             return await drive(run, world, called_off or asyncio.Event())
@@ -167,6 +170,27 @@ class Lab:
         async with httpx.AsyncClient() as client:
             answer: dict[str, Any] = (await client.get(f"{self.emulator.url}/{path}")).raise_for_status().json()
             return answer
+
+
+def _plant(world: Any, verb: str, errors: list[Exception]) -> None:
+    """No cloud and no wire can make our own code fail; this does, in front of the real thing."""
+    port, _, name = verb.partition(".")
+    if port in {"agent", "output"}:
+        client = getattr(world, port)
+        setattr(world, port, lambda ip: _Failing(client(ip), name, errors))
+    else:
+        setattr(world, port, _Failing(getattr(world, port), name, errors))
+
+
+class _Failing:
+    def __init__(self, real: Any, verb: str, errors: list[Exception]) -> None:
+        self._real, self._verb, self._errors = real, verb, errors
+
+    def __getattr__(self, name: str) -> Any:
+        return self._fail if name == self._verb and self._errors else getattr(self._real, name)
+
+    async def _fail(self, *_: Any, **__: Any) -> None:
+        raise self._errors.pop(0)
 
 
 MUTATIONS: Sequence[str] = (

@@ -10,7 +10,7 @@ from orchestrator.goal import Down, Up, goal_of, refusal
 from orchestrator.lease import Phase
 from orchestrator.policy import Policy
 from orchestrator.run import OnRunning, Outcome
-from orchestrator.seen import Address, Seen
+from orchestrator.seen import AccessConfig, Address, Seen
 from tests.unit.orchestrator.sightings import ADDRESS, NOON, a_lease, a_machine, a_run, a_view, at_the_top, running
 from vm_agent.protocol import Failure, State
 
@@ -102,3 +102,10 @@ def test_an_address_that_is_on_our_own_vm_is_no_obstacle():
 
 def test_a_suspended_vm_cannot_be_used():
     assert isinstance(refusal(Seen(a_machine(status="SUSPENDED"), ADDRESS), a_run(), POLICY), BadResource)
+
+
+def test_an_adopted_vm_keeps_the_address_it_has():
+    used = replace(running(a_machine()), access_config=AccessConfig("External NAT", "35.9.9.9"))
+    error = refusal(Seen(used, ADDRESS), a_run(on_running=OnRunning.ADOPT), POLICY)
+    assert isinstance(error, BadResource)
+    assert "35.9.9.9" in str(error)
