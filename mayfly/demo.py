@@ -22,6 +22,7 @@ from gcp_emulator.exports import demo_exports, exports
 from gcp_emulator.serve import CHECKOUT, DEFAULT_PORT
 from mayfly.proof import Step, prove
 from mayfly.receipt import show
+from mayfly.word_errors import word_error_rate
 from orchestrator.run import Receipt
 from orchestrator.settings import Settings
 
@@ -144,19 +145,3 @@ def _show_proof(steps: Sequence[Step], console: Console) -> None:
         after = f"{(step.at - first).total_seconds():.1f} s" if step.at and first else "[bold red]missing[/]"
         table.add_row(after, step.what, step.evidence)
     console.print(table)
-
-
-def word_error_rate(reference: str, heard: str) -> float:
-    """Words to put in, take out or replace, for each word of the reference; capitals and punctuation do not count."""
-    wanted, got = _words(reference), _words(heard)
-    row = list(range(len(got) + 1))
-    for count, word in enumerate(wanted, start=1):
-        previous, row = row, [count]
-        for index, other in enumerate(got, start=1):
-            row.append(min(previous[index] + 1, row[-1] + 1, previous[index - 1] + (word != other)))
-    return row[-1] / len(wanted)
-
-
-def _words(text: str) -> list[str]:
-    kept = "".join(letter if letter.isalnum() or letter == "'" else " " for letter in text.lower())
-    return kept.split()

@@ -1,8 +1,6 @@
-"""What tests of transcription share: the real recordings, the real model, and how wrong a transcript is."""
+"""What tests of transcription share: the real recordings and the real model."""
 
 import os
-import re
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,12 +18,6 @@ def reference(recording: Path) -> str:
     return next(text for name, text in rows if name == recording.name)
 
 
-def word_error_rate(said: str, heard: str) -> float:
-    """The share of words to change, leave out or put in to make what was said of what was heard."""
-    wanted, got = _words(said), _words(heard)
-    return _edits(wanted, got) / len(wanted)
-
-
 def require(*modules: str) -> None:
     """Skip the module's tests where an extra is not installed; fail instead when MAYFLY_REQUIRE_TOOLS=1."""
     missing = [name for name in modules if find_spec(name) is None]
@@ -35,17 +27,3 @@ def require(*modules: str) -> None:
     if os.environ.get("MAYFLY_REQUIRE_TOOLS") == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason, allow_module_level=True)
-
-
-def _words(text: str) -> list[str]:
-    plain = re.sub(r"[^\w\s']", " ", text.lower())
-    return [{"mr": "mister", "mrs": "missis", "dr": "doctor"}.get(word, word) for word in plain.split()]
-
-
-def _edits(wanted: Sequence[str], got: Sequence[str]) -> int:
-    row = list(range(len(got) + 1))
-    for i, word in enumerate(wanted, 1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(got, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
-    return row[-1]

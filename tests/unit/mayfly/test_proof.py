@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from mayfly.demo import word_error_rate
 from mayfly.proof import Entry, Step, prove
 from orchestrator.run import Outcome, Receipt, VmUse
 from vm_agent.protocol import Mode
@@ -90,18 +89,3 @@ def test_the_job_of_another_run_proves_nothing() -> None:
         entry | {"text": entry["text"].replace("monday", "sunday")} if "text" in entry else entry for entry in GOOD
     ]
     assert any(step.at is None for step in proof_of(others))
-
-
-@pytest.mark.parametrize(
-    ("reference", "heard", "rate"),
-    [
-        ("one two three four", "One two, THREE four!", 0),
-        ("one two three four", "one three four", 0.25),
-        ("one two three four", "one two and three four", 0.25),
-        ("one two three four", "one too three four", 0.25),
-        ("one two", "", 1),
-        ("it's here", "it's here", 0),
-    ],
-)
-def test_word_errors_are_words_missing_added_or_wrong(reference: str, heard: str, rate: float) -> None:
-    assert word_error_rate(reference, heard) == rate
