@@ -46,7 +46,7 @@ class Policy:
     boot_report: timedelta = seconds(10)  # guest attributes may be rate-limited: six looks a minute
     agent_connect: timedelta = seconds(0.5)  # a SYN into a closed port is dropped, not refused
     agent_answer: timedelta = seconds(5)
-    agent_poll: timedelta = seconds(0.25)  # between two greetings: what we may add to the boot
+    agent_poll: timedelta = seconds(0.1)  # between two greetings: what we may add to the boot
 
     # Following.
     log_poll: timedelta = seconds(25)  # how long the agent holds a question that has no answer yet

@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed
+from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed
 from orchestrator.errors import Forbidden, NotFound
 from orchestrator.lease import Lease, Phase
 from orchestrator.run import Outcome
 from tests.journeys.lab import MUTATIONS, Lab, a_lab, a_world
+
+
+def leased(value: str, **vm: str) -> Seed:
+    """The usual world, with this in its VM's metadata as the lease."""
+    world = a_world(**vm)
+    machine = world.instances[0]
+    metadata = {**machine.metadata, "mayfly-lease": value}
+    return replace(world, instances=(replace(machine, metadata=metadata),))
 
 
 @pytest.mark.parametrize(
@@ -75,10 +83,7 @@ async def test_a_lease_that_another_run_holds_is_exit_6_and_says_whose_it_is(tmp
         phase=Phase.CLAIMED,
         expires_at=datetime.now(UTC) + timedelta(minutes=2),
     )
-    world = a_world()
-    vm = world.instances[0]
-    metadata = {**vm.metadata, "mayfly-lease": theirs.to_json()}
-    async with a_lab(tmp_path, replace(world, instances=(replace(vm, metadata=metadata),))) as lab:
+    async with a_lab(tmp_path, leased(theirs.to_json())) as lab:
         receipt = await lab.run("main:run")
         assert (receipt.outcome, receipt.exit_code) == (Outcome.BUSY, 6)
         assert "a colleague" in receipt.detail
@@ -97,10 +102,7 @@ async def test_a_lease_that_a_dead_run_left_is_taken_over(tmp_path: Path):
         expires_at=datetime.now(UTC) - timedelta(minutes=2),
         run_deadline=datetime.now(UTC) - timedelta(minutes=1),
     )
-    world = a_world(status="RUNNING", address="gpu-ip")
-    vm = world.instances[0]
-    metadata = {**vm.metadata, "mayfly-lease": dead.to_json()}
-    async with a_lab(tmp_path, replace(world, instances=(replace(vm, metadata=metadata),))) as lab:
+    async with a_lab(tmp_path, leased(dead.to_json(), status="RUNNING", address="gpu-ip")) as lab:
         receipt = await lab.run("main:run")
         assert (receipt.exit_code, receipt.cleanup) == (0, "confirmed")
         assert [entry["verb"] for entry in lab.requests("instances.start", "instances.stop")] == [
@@ -131,9 +133,6 @@ async def test_an_address_without_reservation_in_this_region_is_exit_3(tmp_path:
 
 
 async def test_a_lease_value_that_somebody_broke_is_replaced(tmp_path: Path):
-    world = a_world()
-    vm = world.instances[0]
-    metadata = {**vm.metadata, "mayfly-lease": json.dumps({"epoch": "broken"})}
-    async with a_lab(tmp_path, replace(world, instances=(replace(vm, metadata=metadata),))) as lab:
+    async with a_lab(tmp_path, leased(json.dumps({"epoch": "broken"}))) as lab:
         assert (await lab.run("main:run")).exit_code == 0
         await lab.all_is_well()
