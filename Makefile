@@ -1,4 +1,4 @@
-# `make` says what there is. uv is taken from PATH, else installed into ./.uv; nothing outside this folder is touched.
+# `make` says what there is. uv is taken from PATH, else installed into ./.uv; outside this folder only its cache is written.
 
 UV_VERSION := 0.13.8
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
@@ -15,23 +15,25 @@ demo: $(UV) ## a job on a rented VM, from its lease to the proof that it is off;
 	@$(UV) run --frozen --no-dev --extra demo mayfly demo
 
 test: $(UV) ## all tests (some of them: make test TESTS=tests/unit)
-	$(RUN) pytest $(TESTS)
+	$(RUN) pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile $(TESTS)
 
 check: $(UV) ## lint, format, types; shell scripts where shellcheck is installed
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
-	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo 'shellcheck is not installed: skipped'; fi
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); \
+	else echo 'No shellcheck, so shell scripts were not checked. On Debian and Ubuntu: apt-get install shellcheck'; fi
 
 format: $(UV) ## write the code as check wants it
 	$(RUN) ruff check --fix-only
 	$(RUN) ruff format
 
 clean: ## remove what the other targets made
-	rm -rf .venv .uv .mayfly .mypy_cache .pytest_cache .ruff_cache out
+	rm -rf .venv .uv .mayfly .mypy_cache .pytest_cache .ruff_cache .hypothesis out
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .uv/bin/uv:
 	@python3 -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo 'Python cannot make a venv here. On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'Installing uv $(UV_VERSION) into ./.uv'
-	@python3 -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@python3 -m venv .uv && .uv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check uv==$(UV_VERSION)

@@ -334,13 +334,13 @@ metadata() {
 
 # URL OPTION...: the body, then a line with the status.
 get() {
-    local body code
+    local body status
     body=$(mktemp "$root/run/mayfly-answer.XXXXXX") # 0600; on standard output, answers before a retry would stay
-    code=$(curl -sS --max-time 10 --retry 5 --retry-connrefused --retry-max-time 30 \
+    status=$(curl -sS --max-time 10 --retry 5 --retry-connrefused --retry-max-time 30 \
         -o "$body" -w '%{http_code}' "${@:2}" "$1" 2>"$errors") || return
     cat "$body"
     rm "$body"
-    printf '\n%s' "$code"
+    printf '\n%s' "$status"
 }
 
 # The string of that name in a JSON text.

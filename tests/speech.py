@@ -1,10 +1,9 @@
 """What tests of transcription share: the real recordings and the real model."""
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
+from tests.tools import absent
 
 SPEECH = Path(__file__).parent.parent / "examples" / "speech"
 DASHWOOD = SPEECH / "sense_and_sensibility_01_austen_64kb-0870.wav"  # 7.1 s
@@ -24,6 +23,4 @@ def require(*modules: str) -> None:
     if not missing:
         return
     reason = f"{', '.join(missing)} not installed; to run these tests: uv sync --extra demo"
-    if os.environ.get("MAYFLY_REQUIRE_TOOLS") == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason, allow_module_level=True)
+    absent(reason, whole_module=True)

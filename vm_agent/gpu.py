@@ -50,6 +50,8 @@ class ChildProbe:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
+            with contextlib.suppress(TimeoutError):  # a driver that hangs can hold even a killed child
+                await asyncio.wait_for(child.wait(), policy.GPU_PROBE_END_SECONDS)
         return _understood(printed, child.returncode)
 
 

@@ -23,6 +23,7 @@ METADATA_SECONDS = (
     2.0  # one read of the metadata server: it answers in a millisecond, or is being maintained for a second
 )
 GPU_PROBE_SECONDS = 60.0  # a driver's first initialisation without persistence mode takes seconds per GPU
+GPU_PROBE_END_SECONDS = 1.0  # for a killed probe to be gone
 GPU_RETRY_SECONDS = 2.0  # a driver that is still being installed comes up minutes after boot: look again soon
 
 # The job yields the CPU to the agent. Niceness, not a cgroup weight: it needs no controller, so it works everywhere.

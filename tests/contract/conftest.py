@@ -1,7 +1,6 @@
 """Real clients against a running emulator, each test with a world of its own; afterwards the history is asked."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.exports import demo_exports, exports
 from tests.contract.world import PROJECT, WORLD, ZONE, Running, running
+from tests.tools import required_tool
 
 
 @pytest.fixture
@@ -41,17 +41,6 @@ def _instances(emulator: Running) -> dict[str, Any]:
 def gcloud_binary() -> str:
     """The real CLI. A machine without it skips; MAYFLY_REQUIRE_TOOLS=1 makes that a failure."""
     return required_tool("gcloud", "apt-get install google-cloud-cli (https://cloud.google.com/sdk/docs/install)")
-
-
-def required_tool(name: str, how_to_get_it: str) -> str:
-    """The path of a program that a test needs; without it the test is skipped, and says how to enable it."""
-    found = shutil.which(name)
-    if found:
-        return found
-    message = f"{name} is not installed; to run this test: {how_to_get_it}"
-    if os.environ.get("MAYFLY_REQUIRE_TOOLS") == "1":
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.agent_at_work import alive, an_agent, at_work, finished, result_of, start, until_file, write_main
+from tests.tools import with_control_groups
 from vm_agent.cgroups import writable_group
 from vm_agent.settings import from_environment
 
@@ -194,7 +195,7 @@ async def test_a_run_whose_keeper_was_killed_is_interrupted_and_leaves_nothing(t
         assert not alive(wanderer)
 
 
-@pytest.mark.skipif(writable_group() is None, reason="no control groups here, or not ours to write")
+@with_control_groups
 async def test_a_run_has_a_control_group_from_which_nothing_escapes(tmp_path: Path) -> None:
     write_main(
         tmp_path,

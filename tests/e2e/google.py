@@ -16,13 +16,14 @@ class Google:
         self.attributes: dict[str, str] = {}
         self.secrets: dict[str, bytes] = {}  # "ID/versions/V"
         self.reports: list[dict[str, object]] = []  # what was PUT as mayfly/boot
-        self.stumbles = 0  # so many of the next answers are 503
+        self.stumbles: dict[str, int] = {}  # path below instance/ -> so many of the next answers are 503
         google = self
 
         class Door(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if google.stumbles > 0:
-                    google.stumbles -= 1
+                where = self.path.removeprefix(INSTANCE)
+                if google.stumbles.get(where, 0) > 0:
+                    google.stumbles[where] -= 1
                     self.answer(503, b"try again")
                 else:
                     self.answer(*google.answer(self.path, self.headers))

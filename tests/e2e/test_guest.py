@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gcp_emulator.guest import Isolation, strongest_isolation
+from gcp_emulator.guest import Isolation
 from tests.guests import AGuest, alive_in, all_end
+from tests.tools import require_namespaces
 
 CHECKOUT = Path.cwd()
 NAMESPACES = " ".join(str(Path("/proc/self/ns", name).readlink()) for name in ("pid", "mnt"))
@@ -43,8 +44,8 @@ sleep 1004
 
 @pytest.mark.parametrize("isolation", list(Isolation), ids=lambda it: it.name.lower())
 def test_an_emulator_killed_by_sigkill_leaves_no_process_behind(isolation, tmp_path):
-    if isolation is Isolation.NAMESPACES and strongest_isolation() is not isolation:
-        pytest.skip("this system lets us make no namespaces")
+    if isolation is Isolation.NAMESPACES:
+        require_namespaces()
     command = [sys.executable, "-c", EMULATOR, str(tmp_path), isolation.name, ESCAPISTS]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as emulator:
         try:
@@ -58,8 +59,7 @@ def test_an_emulator_killed_by_sigkill_leaves_no_process_behind(isolation, tmp_p
 
 
 async def test_a_hostile_script_leaves_the_host_unchanged(tmp_path):
-    if strongest_isolation() is not Isolation.NAMESPACES:
-        pytest.skip("this system lets us make no namespaces: scripts must mean well")
+    require_namespaces()
     (tmp_path / "canary").write_text("alive")
     (tmp_path / "neighbour").mkdir()
     canary = await asyncio.create_subprocess_exec("sleep", "600")
@@ -91,8 +91,7 @@ async def test_a_hostile_script_leaves_the_host_unchanged(tmp_path):
 
 async def test_links_planted_on_the_disk_lead_nowhere_at_the_next_boot(tmp_path):
     """The disk is prepared from inside: whatever a guest leaves there is only ever followed within its own limits."""
-    if strongest_isolation() is not Isolation.NAMESPACES:
-        pytest.skip("this system lets us make no namespaces: scripts must mean well")
+    require_namespaces()
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/file").write_text("kept")
     async with AGuest(tmp_path / "disk", HOST_FOLDER=str(tmp_path)) as guest:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from gcp_emulator.guest import Isolation, strongest_isolation
+from gcp_emulator.guest import Isolation
 from tests.e2e.google import TOKEN, Google
 from tests.guests import AGuest, alive_in, all_end
+from tests.tools import require_namespaces, required_tool
 
 SCRIPT = Path("startup.sh").read_text()
 AGENT = """
@@ -173,8 +174,10 @@ async def test_code_that_is_in_the_image_needs_no_git(vm, google, repository):
 
 
 async def test_a_metadata_server_that_stumbles_is_asked_again(vm, google):
-    google.stumbles = 3
+    google.stumbles = {"attributes/mayfly-source": 2, "attributes/mayfly-job": 1}
+    google.attributes["mayfly-job"] = "trade:run"
     await _boot(vm, google)
+    assert _ask(google)["MAYFLY_JOB"] == "trade:run"
 
 
 @pytest.mark.parametrize(
@@ -255,8 +258,7 @@ async def test_without_namespaces_the_shims_are_enough_for_it(tmp_path, reposito
 
 
 async def test_on_a_machine_with_systemd_the_dead_man_and_the_agent_are_units(vm, google):
-    if strongest_isolation() is not Isolation.NAMESPACES:
-        pytest.skip("only a /run of its own can look like one with systemd")
+    require_namespaces()  # only a /run of its own can look like one with systemd
     await _boot(vm, google, script=SYSTEMD + SCRIPT)
     assert _ask(google)["MAYFLY_API_KEY"] == "the-key"
     calls = re.findall(r"called: (.*?)\r?\n", vm.console.decode())
@@ -265,10 +267,10 @@ async def test_on_a_machine_with_systemd_the_dead_man_and_the_agent_are_units(vm
     assert "mayfly-agent" not in _faults_of_unit(vm.disk / "root/mayfly-agent.service")
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing():
+    shellcheck = required_tool("shellcheck", "apt-get install shellcheck")
     shims = "gcp_emulator/guest/shims/shim.sh"
-    subprocess.run(["shellcheck", "startup.sh", shims, "tests/e2e/hostile.sh"], check=True)
+    subprocess.run([shellcheck, "startup.sh", shims, "tests/e2e/hostile.sh"], check=True)
 
 
 async def _boot(vm, google, *, times=1, script=SCRIPT):

@@ -2,6 +2,7 @@
 """The transcription job on real speech, with a real Whisper model, and no network."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -43,6 +44,17 @@ def joined(recordings: list[Path], to: Path, pause_seconds: float = 1.0) -> Path
             with wave.open(str(recording)) as part:
                 out.writeframes(part.readframes(part.getnframes()) + bytes(int(pause_seconds * 32_000)))
     return to
+
+
+def transcribing(audio: Path, artifacts: Path) -> list[str]:
+    """The command line of a run in a process of its own."""
+    program = (
+        "import json, sys; from pathlib import Path; from vm_agent.job import Context\n"
+        "from vm_agent.jobs.transcribe import run\n"
+        "run(Context(json.loads(sys.argv[1]), 'run', Path(sys.argv[2])))"
+    )
+    params = json.dumps({"audio": str(audio), "model": TINY, "device": "cpu"})
+    return [sys.executable, "-c", program, params, str(artifacts)]
 
 
 @pytest.fixture
@@ -120,16 +132,20 @@ def test_an_error_leaves_no_files(artifacts: Path) -> None:
 
 def test_a_run_that_is_terminated_half_way_leaves_no_half_written_files(artifacts: Path, tmp_path: Path) -> None:
     long = joined([DASHWOOD] * 40, tmp_path / "long.wav")
-    program = (
-        "import json, sys; from pathlib import Path; from vm_agent.job import Context\n"
-        "from vm_agent.jobs.transcribe import run\n"
-        "run(Context(json.loads(sys.argv[1]), 'run', Path(sys.argv[2])))"
-    )
-    params = json.dumps({"audio": str(long), "model": TINY, "device": "cpu"})
-    command = [sys.executable, "-c", program, params, str(artifacts)]
+    command = transcribing(long, artifacts)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("["))  # the first words are heard
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == -signal.SIGTERM
     assert list(artifacts.iterdir()) == []
+
+
+def test_no_library_keeps_an_identity_of_this_machine_to_report_on_it(artifacts: Path, tmp_path: Path) -> None:
+    """onnxruntime would leave a device id and a queue of events in the user's cache folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    unset = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | {"HOME": str(home)}
+    subprocess.run(transcribing(DASHWOOD, artifacts), env=environment, cwd=REPOSITORY, check=True)
+    assert list(home.rglob("*")) == []

@@ -12,6 +12,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from tests.tools import with_control_groups
 from vm_agent.cgroups import writable_group
 from vm_agent.family import COOKIE, Family, started
 
@@ -104,7 +105,7 @@ def test_who_is_spared_is_not_signalled_but_its_children_are(run_id: str) -> Non
     process.communicate()
 
 
-@pytest.mark.skipif(writable_group() is None, reason="no control groups here, or not ours to write")
+@with_control_groups
 def test_a_control_group_holds_what_hides_its_environment_and_is_removed_when_empty(run_id: str) -> None:
     base = writable_group()
     assert base

@@ -2,14 +2,15 @@
 
 import pytest
 
-from gcp_emulator.guest import Isolation, strongest_isolation
+from gcp_emulator.guest import Isolation
 from tests.guests import AGuest
+from tests.tools import require_namespaces
 
 
 @pytest.fixture(params=list(Isolation), ids=lambda isolation: isolation.name.lower())
 def isolation(request):
-    if request.param is Isolation.NAMESPACES and strongest_isolation() is not Isolation.NAMESPACES:
-        pytest.skip("this system lets us make no namespaces")
+    if request.param is Isolation.NAMESPACES:
+        require_namespaces()
     return request.param
 
 

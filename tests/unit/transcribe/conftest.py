@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -47,7 +48,8 @@ class Web:
                 for name, value in page.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(page.body)
+                with suppress(ConnectionError):  # whoever has read enough hangs up
+                    self.wfile.write(page.body)
 
             def log_message(self, *_: Any) -> None:
                 """Tests have enough to say."""

@@ -1,5 +1,6 @@
 """The Whisper model at work on a device."""
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from vm_agent.jobs.transcribe.errors import BadParams, BrokenModel, DeviceError,
 from vm_agent.jobs.transcribe.params import Params
 from vm_agent.jobs.transcribe.sound import PART_SECONDS, Samples, Sound, in_parts
 from vm_agent.jobs.transcribe.transcript import Segment, Transcript, Word
+
+# onnxruntime, which finds the speech in a recording, reports to Microsoft on every process that does not say no first.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 @dataclass(frozen=True)
