@@ -13,11 +13,12 @@ if [[ ! -e $HOME/been-here ]]; then
     touch "$HOME/been-here"
     kill -9 -1
     kill -9 "$HOST_PID" "$HOST_CANARY"
-    for place in /etc /usr/bin /root /boot /var/lib "$HOST_CHECKOUT"; do
+    for place in /etc /usr/bin /root /boot /var/lib; do
         must_fail touch "$place/mayfly-was-here"
     done
     must_fail sh -c 'echo mayfly >>/etc/passwd'
-    rm -f "$HOST_FOLDER/canary" /etc/hostname; touch "$HOST_FOLDER/mayfly-was-here"  # at best in a /tmp of its own
+    rm -f "$HOST_FOLDER/canary" /etc/hostname
+    touch "$HOST_FOLDER/mayfly-was-here" "$HOST_CHECKOUT/mayfly-was-here" # at best in a /tmp of its own
     must_fail ls /run/systemd/private /run/docker.sock /run/dbus/system_bus_socket
     systemctl stop ssh
     systemctl --force --force halt-nothing

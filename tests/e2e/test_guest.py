@@ -86,6 +86,7 @@ async def test_a_hostile_script_leaves_the_host_unchanged(tmp_path):
     await canary.wait()
     assert (tmp_path / "canary").read_text() == "alive"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["canary", "disk", "neighbour"]
+    assert not (CHECKOUT / "mayfly-was-here").exists()
     assert _host() == before
 
 
