@@ -5,20 +5,14 @@ import asyncio
 import fcntl
 import importlib.metadata
 import logging
-import signal
-import socket
 import sys
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
-import uvicorn
-from starlette.types import ASGIApp
-
-from vm_agent import identity
+from vm_agent import identity, serving
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
 from vm_agent.auth import ApiKey
@@ -26,8 +20,9 @@ from vm_agent.cgroups import writable_group
 from vm_agent.fence import Fence
 from vm_agent.gpu import ChildProbe
 from vm_agent.identity import Identity, Metadata, NoMetadata
-from vm_agent.ledger import Ledger
+from vm_agent.ledger import Ledger, LostLedger
 from vm_agent.power import PowerButton
+from vm_agent.problems import LedgerLost
 from vm_agent.process import LocalProcesses
 from vm_agent.runs import Runs
 from vm_agent.settings import BadSetting, Settings, from_environment
@@ -61,41 +56,19 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 async def _serve(settings: Settings, host: str | None, port: int) -> None:
     metadata = await _metadata(settings, host)
-    listening = await _listen(host or await _address(metadata), port)
+    address = host or await _address(metadata)
+    try:
+        listening = await serving.listen(address, port)
+    except OSError as problem:
+        raise BadSetting(f"cannot listen on {address}:{port}: {problem.strerror or problem}") from problem
     agent = _agent(settings, metadata)
     log.info("listening on http://%s:%s", *listening.getsockname()[:2])
-    await _Server(create_app(agent), agent).serve(sockets=[listening])
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, except that a signal lets waiting calls go at once: they would hold up the shutdown."""
-
-    def __init__(self, app: ASGIApp, agent: Agent) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                loop="asyncio",
-                http="h11",
-                ws="none",
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,  # the caller's address is what the socket says
-                timeout_graceful_shutdown=5,
-            )
-        )
-        self._agent = agent
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        log.info("%s: leaving", signal.Signals(sig).name)
-        asyncio.get_running_loop().call_soon_threadsafe(self._agent.runs.leave)
-        super().handle_exit(sig, frame)
+    await serving.Server(create_app(agent), leave=agent.runs.leave).serve(sockets=[listening])
 
 
 def _agent(settings: Settings, metadata: Metadata | NoMetadata) -> Agent:
     boot_id = identity.boot_id(settings.root)
-    ledger = Ledger(settings.state / "ledger.db")
+    ledger = _ledger(settings.state / "ledger.db")
     processes = LocalProcesses(
         app=settings.app,
         environment=settings.job_environment,
@@ -113,6 +86,15 @@ def _agent(settings: Settings, metadata: Metadata | NoMetadata) -> Agent:
         version=importlib.metadata.version("mayfly"),
         gpu_required=settings.gpu_required,
     )
+
+
+def _ledger(path: Path) -> Ledger:
+    """Without a ledger nothing can be promised; but an agent whose health says so is found sooner than none at all."""
+    try:
+        return Ledger(path)
+    except LedgerLost as problem:
+        log.critical("%s", problem)
+        return LostLedger(str(problem))
 
 
 async def _metadata(settings: Settings, host: str | None) -> Metadata | NoMetadata:
@@ -134,20 +116,6 @@ async def _address(metadata: Metadata | NoMetadata) -> str:
     return address
 
 
-async def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Where IPPROTO_TCP is not said outright, asyncio leaves Nagle's delay on: 40 ms a reply."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, kind, _, _, address = found[0]
-        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(128)
-    except OSError as problem:
-        raise BadSetting(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from problem
-    return listening
-
-
 def _poweroff(settings: Settings, metadata: Metadata | NoMetadata) -> Sequence[str] | None:
     """On a laptop there is nothing to turn off but the laptop."""
     if settings.poweroff or settings.emulated or isinstance(metadata, NoMetadata):
@@ -157,12 +125,14 @@ def _poweroff(settings: Settings, metadata: Metadata | NoMetadata) -> Sequence[s
 
 def _only_agent(state: Path) -> TextIO:
     """The lock of the state folder: two agents on one ledger would each take the other's run for a dead agent's."""
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = (state / "lock").open("a", encoding="utf-8")
     try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (state / "lock").open("a", encoding="utf-8")
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as problem:
+    except BlockingIOError as problem:
         raise BadSetting(f"another agent is at work in {state}") from problem
+    except OSError as problem:
+        raise BadSetting(f"cannot use the state folder {state}: {problem.strerror}") from problem
     return lock
 
 

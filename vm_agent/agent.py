@@ -10,7 +10,7 @@ from vm_agent import policy
 from vm_agent.auth import Credential
 from vm_agent.fence import Fence
 from vm_agent.gpu import GpuProbe, NoGpu
-from vm_agent.problems import NotReady
+from vm_agent.problems import LedgerLost, NotReady
 from vm_agent.protocol import Gpu, Greeting, Health
 from vm_agent.runs import Runs
 
@@ -95,13 +95,17 @@ class Agent:
 
     async def _prepare(self) -> None:
         try:
+            if live := self.runs.live():
+                detail = f"ending what is left of run {live.id}"
+                self._health = Health(status="starting", stage="recovery", detail=detail)
             await self.runs.recover()
             await self._find_gpus()
             self._health = Health(status="ok")
             log.info("ready: gpu=%s", [gpu.name for gpu in self._gpus] if self._gpus else None)
         except Exception as problem:  # a health that says why is worth more than a process that is gone
             log.exception("the agent cannot get ready")
-            self._health = Health(status="failed", stage=self._health.stage, detail=str(problem))
+            stage = "ledger" if isinstance(problem, LedgerLost) else self._health.stage
+            self._health = Health(status="failed", stage=stage, detail=str(problem))
 
     async def _find_gpus(self) -> None:
         """Look once; where a GPU is required, until one answers: its driver may still be being installed."""

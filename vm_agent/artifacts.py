@@ -1,6 +1,7 @@
 """The files that a run wrote: listed, hashed, and opened without ever leaving the run's folder.
 
 Symbolic links are neither listed nor followed: a job must not be able to publish what is outside its folder.
+A name that is not UTF-8 can be told neither in JSON nor in a URL: such a file is left out, and the run's log says so.
 Standard library only: the keeper of each run imports this.
 """
 
@@ -19,8 +20,13 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a FIFO must not w
 
 def inventory(folder: Path, *, hashed: bool = True) -> list[dict[str, Any]]:
     """Every regular file below the folder, by path: `path`, `size` and, if asked, `sha256`."""
-    found = (_described(folder, path, hashed) for path in sorted(_regular_files(folder)))
-    return [one for one in found if one]
+    paths = sorted(path for path in _regular_files(folder) if _tellable(path))
+    return [one for path in paths if (one := _described(folder, path, hashed))]
+
+
+def left_out(folder: Path) -> list[str]:
+    """The files whose names cannot be told."""
+    return [path for path in _regular_files(folder) if not _tellable(path)]
 
 
 def open_inside(folder: Path, path: str) -> int:
@@ -52,23 +58,29 @@ def _step(here: int, part: str, flags: int) -> int:
         os.close(here)
 
 
-def _regular_files(folder: Path) -> Iterator[Path]:
+def _regular_files(folder: Path) -> Iterator[str]:
+    """Their paths relative to the folder."""
     for inside, _, names in os.walk(folder):  # does not follow links to folders
         for name in names:
             path = Path(inside, name)
             with contextlib.suppress(FileNotFoundError):
                 if stat.S_ISREG(path.lstat().st_mode):
-                    yield path
+                    yield path.relative_to(folder).as_posix()
 
 
-def _described(folder: Path, path: Path, hashed: bool) -> dict[str, Any] | None:
+def _tellable(path: str) -> bool:
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest() if hashed else None
-            return {
-                "path": path.relative_to(folder).as_posix(),
-                "size": os.fstat(file.fileno()).st_size,
-                "sha256": digest,
-            }
+        return bool(path.encode("utf-8"))
+    except UnicodeEncodeError:
+        return False
+
+
+def _described(folder: Path, path: str, hashed: bool) -> dict[str, Any] | None:
+    try:
+        if not hashed:
+            return {"path": path, "size": (folder / path).lstat().st_size, "sha256": None}
+        with os.fdopen(open_inside(folder, path), "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"path": path, "size": os.fstat(file.fileno()).st_size, "sha256": digest}
     except OSError:  # gone since it was listed, or not ours to read: it cannot be served either
         return None

@@ -1,16 +1,22 @@
 """What callers may say in a request, read and checked."""
 
+import asyncio
+import json
 import re
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
 
 from vm_agent import policy
 from vm_agent.agent import Agent
-from vm_agent.problems import BadRequest, TooLarge
+from vm_agent.problems import BadRequest, CallerGone, TooLarge
 from vm_agent.protocol import KEY_HEADER, PARAMS_BYTES_MAX, START_MEDIA_TYPE, WAIT_SECONDS_MAX, StartRequest
+
+T = TypeVar("T")
 
 
 def agent_of(request: Request) -> Agent:
@@ -47,18 +53,39 @@ async def start_request(request: Request) -> StartRequest:
         start = StartRequest.model_validate(said)
     except ValidationError as wrong:
         raise BadRequest("; ".join(f"{_place(one['loc'])}: {one['msg']}" for one in wrong.errors())) from wrong
-    if len(to_json(start.params)) > PARAMS_BYTES_MAX:
+    if _size(start.params) > PARAMS_BYTES_MAX:
         raise TooLarge(f"params may be {PARAMS_BYTES_MAX} bytes of JSON at most")
     return start
+
+
+async def unless_gone(request: Request, wait: Coroutine[Any, Any, T]) -> T:
+    """What is waited for; CallerGone once the caller hangs up: those who ask again and again leave nothing behind."""
+    waiting, listening = asyncio.create_task(wait), asyncio.create_task(_hung_up(request))
+    try:
+        await asyncio.wait({waiting, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        raise CallerGone("the caller hung up")
+    finally:
+        waiting.cancel()
+        listening.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _body(request: Request) -> bytes:
     """The body, given up on as soon as it is too large: what a header claims about it is not believed."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > policy.BODY_BYTES_MAX:
-            raise TooLarge(f"a body may be {policy.BODY_BYTES_MAX} bytes at most")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > policy.BODY_BYTES_MAX:
+                raise TooLarge(f"a body may be {policy.BODY_BYTES_MAX} bytes at most")
+    except ClientDisconnect as problem:
+        raise CallerGone("the caller hung up in the middle of its body") from problem
     return body
 
 
@@ -67,6 +94,14 @@ def _json(body: bytes) -> Any:
         return from_json(body, allow_inf_nan=False) if body.strip() else {}
     except ValueError as problem:
         raise BadRequest(f"the body is not JSON: {problem}") from problem
+
+
+def _size(params: Mapping[str, Any]) -> int:
+    """In bytes of JSON. 1e999 is JSON, but what it is read as could not be written again."""
+    try:
+        return len(json.dumps(params, ensure_ascii=False, allow_nan=False).encode("utf-8"))
+    except ValueError as problem:
+        raise BadRequest(f"params: {problem}") from problem
 
 
 def _place(location: tuple[int | str, ...]) -> str:

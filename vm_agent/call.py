@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import os
 import signal
 import sys
 import traceback
@@ -30,6 +31,7 @@ class BadJob(Exception):
 
 def main(folder: Path) -> int:
     """Call the job; returns the exit code."""
+    pid = os.getpid()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
@@ -37,14 +39,17 @@ def main(folder: Path) -> int:
     order = json.loads((folder / "order.json").read_text(encoding="utf-8"))
     try:
         result = _call(order, folder)
+        if os.getpid() != pid:
+            os._exit(0)  # a child that the job forked and did not end: the result is its parent's to give
         _keep(folder / "result.json", result, order["result_bytes_max"])
     except BadJob as problem:
+        _say(f"mayfly: {problem}\n")
         return _fail(folder, str(problem))
     except SystemExit as leaving:
         return _left(folder, leaving)
     except BaseException as problem:  # noqa: BLE001 - whatever a job raises is how it failed
-        traceback.print_exc()
-        return _fail(folder, traceback.format_exception_only(problem)[-1].strip(), told=True)
+        _say(traceback.format_exc())
+        return _fail(folder, _in_short(problem))
     return 0
 
 
@@ -119,13 +124,24 @@ def _left(folder: Path, leaving: SystemExit) -> int:
     """What sys.exit() means: None and numbers are exit codes, anything else is a message on the way out."""
     if leaving.code is None or isinstance(leaving.code, int):
         return (leaving.code or 0) & 0xFF
-    print(leaving.code, file=sys.stderr)  # noqa: T201
-    return _fail(folder, str(leaving.code), told=True)
+    _say(f"{leaving.code}\n")
+    return _fail(folder, str(leaving.code))
 
 
-def _fail(folder: Path, detail: str, *, told: bool = False) -> int:
-    if not told:
-        print(f"mayfly: {detail}", file=sys.stderr)  # noqa: T201
+def _in_short(problem: BaseException) -> str:
+    """Its type and message, without the notes that come after."""
+    told = traceback.TracebackException.from_exception(problem)
+    told.__notes__ = []
+    return "".join(list(told.format_exception_only())[-1:]).strip()
+
+
+def _say(text: str) -> None:
+    """Into the log, where the job left us one: it may have closed it, or filled the disk."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(text)
+
+
+def _fail(folder: Path, detail: str) -> int:
     (folder / "failure.json").write_text(json.dumps({"detail": _printable(detail)}), encoding="utf-8")
     return 1
 

@@ -1,11 +1,18 @@
-"""How a run ended: the files that its keeper and its job left, read, and what they mean."""
+"""How a run ended: the files that its keeper and its job left, read, and what they mean.
 
+A job may leave anything in their places (a folder, a FIFO, a link to /dev/zero): nothing here waits or raises for that.
+"""
+
+import errno
+import json
+import os
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from vm_agent.protocol import RESULT_BYTES_MAX, Failure, Progress, State
 
@@ -41,51 +48,68 @@ def progress(folder: Path) -> Progress | None:
 
 def _judged(folder: Path) -> Verdict:
     outcome = _read(folder / "outcome.json")
-    if not isinstance(outcome, dict) or outcome["reason"] == "abandoned":
+    reason = outcome.get("reason", "abandoned") if isinstance(outcome, dict) else "abandoned"
+    if reason == "abandoned":
         return Verdict(State.INTERRUPTED, failure=Failure(detail=CUT_OFF))
     how = {"exit_code": outcome.get("exit_code"), "signal": outcome.get("signal")}
-    if outcome["reason"] == "cancelled":
+    if reason == "cancelled":
         return Verdict(State.CANCELLED, failure=Failure(detail="cancelled", **how))
-    if outcome["reason"] == "deadline":
+    if reason == "deadline":
         return Verdict(State.TIMED_OUT, failure=Failure(detail="killed at its deadline", **how))
-    if detail := outcome.get("error") or _failure(folder) or _exit(outcome):
+    if detail := outcome.get("error") or _failure(folder) or _exit(**how):
         return Verdict(State.FAILED, failure=Failure(detail=detail, **how))
     return _result(folder)
 
 
 def _result(folder: Path) -> Verdict:
-    path = folder / "result.json"
-    if not path.exists():
-        return Verdict(State.SUCCEEDED)
-    if path.stat().st_size > RESULT_BYTES_MAX:
-        detail = f"the result is {path.stat().st_size} bytes, at most {RESULT_BYTES_MAX} are kept: write an artifact"
-        return Verdict(State.FAILED, failure=Failure(detail=detail, exit_code=0))
     try:
-        result = _parsed(path.read_bytes())
-        _parsed(to_json([[[[result]]]]))  # on its way to the caller it is nested deeper than here
-        return Verdict(State.SUCCEEDED, result)
+        text = _contents(folder / "result.json", RESULT_BYTES_MAX)
+        result = _parsed(text)
+        # On its way to the caller it is nested deeper than here. And 1e999 is JSON, but what it is read as is not.
+        _parsed(json.dumps([[[[result]]]], allow_nan=False).encode("ascii"))
+    except FileNotFoundError:
+        return Verdict(State.SUCCEEDED)
+    except OSError as problem:
+        detail = f"the result cannot be kept: {problem.strerror}"
     except ValueError as problem:
-        return Verdict(State.FAILED, failure=Failure(detail=f"the result is not JSON: {problem}", exit_code=0))
+        detail = f"the result is not JSON: {problem}"
+    else:
+        return Verdict(State.SUCCEEDED, result)
+    return Verdict(State.FAILED, failure=Failure(detail=detail, exit_code=0))
 
 
 def _failure(folder: Path) -> str | None:
     failure = _read(folder / "failure.json")
-    return str(failure["detail"]) if isinstance(failure, dict) else None
+    return str(failure["detail"]) if isinstance(failure, dict) and "detail" in failure else None
 
 
-def _exit(outcome: dict[str, Any]) -> str | None:
-    if outcome["signal"]:
-        return f"the job was killed by {outcome['signal']}"
-    return f"the job ended with exit code {outcome['exit_code']}" if outcome["exit_code"] else None
+def _exit(exit_code: int | None, signal: str | None) -> str | None:
+    if signal:
+        return f"the job was killed by {signal}"
+    return f"the job ended with exit code {exit_code}" if exit_code else None
 
 
 def _read(path: Path, bytes_max: int = RESULT_BYTES_MAX) -> Any:
-    """The JSON in a file; None if it is not there, too large or not JSON (a job may write what it likes)."""
+    """The JSON in a file; None if it is not there, too large or not JSON."""
     try:
-        with path.open("rb") as file:
-            return _parsed(file.read(bytes_max))
+        return _parsed(_contents(path, bytes_max))
     except (OSError, ValueError):
         return None
+
+
+def _contents(path: Path, bytes_max: int) -> bytes:
+    """What a regular file holds; OSError for anything else, and for a file that is too large."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        seen = os.fstat(file)
+        if not stat.S_ISREG(seen.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        if seen.st_size > bytes_max:
+            detail = f"it is {seen.st_size} bytes of JSON, at most {bytes_max} are kept: write an artifact"
+            raise OSError(errno.EFBIG, detail)
+        return os.read(file, bytes_max)
+    finally:
+        os.close(file)
 
 
 def _parsed(text: bytes) -> Any:

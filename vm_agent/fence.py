@@ -1,13 +1,16 @@
 """Who may command this VM: the holder of the highest epoch, or anybody with credentials while no lease is live."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from pydantic_core import from_json
+
 from vm_agent.ledger import Ledger
 from vm_agent.problems import LeaseLive, StaleEpoch
+
+EPOCH_MAX = 10**18 - 1  # what SQLite can hold, in whole digits
 
 
 class Leases(Protocol):
@@ -40,6 +43,7 @@ class Fence:
                 raise LeaseLive(
                     f"the lease on this VM cannot be read ({problem}), and the call carries no epoch"
                 ) from problem
+            self.hear(epoch)  # again: a later one may have spoken while we asked
             return
         self.ledger.raise_epoch(_epoch(lease))
         if epoch is not None:
@@ -50,7 +54,7 @@ class Fence:
 
 def _parsed(lease: str | None) -> dict[str, Any]:
     try:
-        value = json.loads(lease or "{}")
+        value = from_json(lease or "{}")
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
@@ -58,7 +62,7 @@ def _parsed(lease: str | None) -> dict[str, Any]:
 
 def _epoch(lease: dict[str, Any]) -> int:
     epoch = lease.get("epoch")
-    return epoch if isinstance(epoch, int) else 0
+    return epoch if isinstance(epoch, int) and epoch <= EPOCH_MAX else 0
 
 
 def _live(lease: dict[str, Any], now: datetime) -> bool:

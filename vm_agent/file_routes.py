@@ -8,17 +8,26 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 
 from vm_agent import artifacts, output, policy
-from vm_agent.asking import agent_of
+from vm_agent.asking import agent_of, unless_gone
 from vm_agent.problems import BadRange, NotFound
 from vm_agent.protocol import LOG_COMPLETE_HEADER, LOG_NEXT_HEADER, Artifact, ArtifactList, RunView
 from vm_agent.replies import reply
 from vm_agent.run_routes import Wait
 from vm_agent.runs import Runs
 
+
+class _AnyPath(PathConvertor):
+    """Starlette's own takes no newline, which a file's name may have."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("anything", _AnyPath())
 router = APIRouter()
 
 EVENTS = "text/event-stream"
@@ -36,7 +45,7 @@ async def show_log(request: Request, run_id: str, offset: Annotated[int, Query(g
         return StreamingResponse(
             _events(runs, run_id, log, start), media_type=EVENTS, headers={"Cache-Control": "no-store"}
         )
-    view = await runs.until(lambda run: run.log_bytes > offset, run_id, wait)
+    view = await unless_gone(request, runs.until(lambda run: run.log_bytes > offset, run_id, wait))
     chunk = output.read(log, offset, policy.LOG_REPLY_BYTES_MAX)
     after = offset + len(chunk)
     complete = view.state.finished and after >= view.log_bytes
@@ -52,7 +61,7 @@ async def list_artifacts(request: Request, run_id: str) -> Response:
     return reply(ArtifactList(artifacts=[Artifact(**one) for one in _listed(runs.folder_of(view.id), view)]))
 
 
-@router.get("/runs/{run_id}/artifacts/{path:path}")
+@router.get("/runs/{run_id}/artifacts/{path:anything}")
 async def show_artifact(request: Request, run_id: str, path: str) -> Response:
     """One file, or the part of it that `Range` asks for."""
     runs = agent_of(request).runs
@@ -62,7 +71,11 @@ async def show_artifact(request: Request, run_id: str, path: str) -> Response:
     except FileNotFoundError:
         raise NotFound(f"run {run_id} has no artifact {path!r}") from None
     size = os.fstat(file.fileno()).st_size
-    part = _part(request.headers, size)
+    try:
+        part = _part(request.headers, size)
+    except BadRange:
+        file.close()
+        raise
     first, last = part or (0, size - 1)
     headers = {"Accept-Ranges": "bytes", "Content-Length": str(last - first + 1)}
     if part:
@@ -107,12 +120,12 @@ def _listed(folder: Path, view: RunView) -> list[dict[str, Any]]:
 
 def _resumed(last_event_id: str | None, offset: int) -> int:
     """Where a client that lost its stream goes on."""
-    return int(last_event_id) if last_event_id and last_event_id.isdecimal() else offset
+    return int(last_event_id) if last_event_id and re.fullmatch("[0-9]{1,18}", last_event_id) else offset
 
 
 def _events(runs: Runs, run_id: str, log: Path, offset: int) -> AsyncIterator[str]:
-    async def more(read: int) -> bool:
+    async def more(read: int) -> bool | None:
         view = await runs.until(lambda run: run.log_bytes > read, run_id, None)
-        return view.log_bytes > read
+        return view.log_bytes > read or (False if view.state.finished else None)
 
     return output.events(log, offset, more)

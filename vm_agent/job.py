@@ -11,12 +11,17 @@
 Only the standard library is imported here: every run pays for what this module costs.
 """
 
+import contextlib
 import json
+import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+_MESSAGE_LENGTH_MAX = 1000  # characters
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,11 @@ class Context:
         if self.progress_file is None:
             return
         kept = None if fraction is None else min(1.0, max(0.0, float(fraction)))
-        draft = self.progress_file.with_suffix(".new")
-        draft.write_text(json.dumps({"fraction": kept, "message": str(message)}), encoding="utf-8")
-        draft.replace(self.progress_file)  # a reader sees the old word or the new one, never half of one
+        word = json.dumps({"fraction": kept, "message": str(message)[:_MESSAGE_LENGTH_MAX]})
+        draft = self.progress_file.with_name(f"progress.{os.getpid()}-{threading.get_ident()}.new")
+        with contextlib.suppress(OSError):  # a full disk: to tell of the work may not end it
+            draft.write_text(word, encoding="utf-8")
+            draft.replace(self.progress_file)  # a reader sees the old word or the new one, never half of one
 
     def log(self, message: str) -> None:
         """Write one line to the run's log. `print` does as well."""

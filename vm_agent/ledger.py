@@ -12,7 +12,7 @@ from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
-from vm_agent.problems import AttemptRefused, Busy, KeyReused, UnknownRun
+from vm_agent.problems import AttemptRefused, Busy, KeyReused, LedgerLost, UnknownRun
 from vm_agent.protocol import Mode, RunView, State
 
 # The one table of how a run's life goes on. ACCEPTED fails when its process cannot be started.
@@ -61,10 +61,13 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(SCHEMA)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(SCHEMA)
+        except sqlite3.Error as problem:
+            raise LedgerLost(f"{path} cannot be opened: {problem}") from problem
 
     def close(self) -> None:
         """Let the file go."""
@@ -73,12 +76,12 @@ class Ledger:
     @property
     def epoch(self) -> int:
         """The highest epoch ever heard."""
-        return int(self._db.execute("SELECT highest FROM epoch").fetchone()[0])
+        return int(self._ask("SELECT highest FROM epoch")[0][0])
 
     def raise_epoch(self, epoch: int) -> None:
         """Remember this epoch if it is the highest so far."""
         if epoch > self.epoch:
-            self._db.execute("UPDATE epoch SET highest = ? WHERE highest < ?", (epoch, epoch))
+            self._ask("UPDATE epoch SET highest = ? WHERE highest < ?", epoch, epoch)
 
     def accept(self, view: RunView, fingerprint: str) -> tuple[RunView, bool]:
         """Record a new run and say True, or give the run that this key already means and say False.
@@ -102,60 +105,89 @@ class Ledger:
         if state not in NEXT[view.state]:
             raise IllegalTransition(f"run {view.id}: {view.state} -> {state}")
         moved = view.model_copy(update={**changes, "state": state, "version": view.version + 1})
-        done = self._db.execute(
-            "UPDATE runs SET state = ?, live = ?, view = ?, mark = coalesce(?, mark) WHERE id = ? AND state = ?",
-            (state, None if state.finished else 1, moved.model_dump_json(), _json(mark), view.id, view.state),
+        done = self._ask(
+            "UPDATE runs SET state = ?, live = ?, view = ?, mark = coalesce(?, mark)"
+            " WHERE id = ? AND state = ? RETURNING id",
+            *(state, None if state.finished else 1, moved.model_dump_json(), _json(mark), view.id, view.state),
         )
-        if done.rowcount != 1:
+        if not done:
             raise IllegalTransition(f"run {view.id} is no longer {view.state}")
         return moved
 
     def find(self, run_id: str) -> RunView:
         """The run with this id, or UnknownRun."""
-        row = self._db.execute("SELECT view FROM runs WHERE id = ?", (run_id,)).fetchone()
-        if row is None:
-            raise UnknownRun(f"no run {run_id!r}")
-        return RunView.model_validate_json(row[0])
+        for (view,) in self._ask("SELECT view FROM runs WHERE id = ?", run_id):
+            return RunView.model_validate_json(view)
+        raise UnknownRun(f"no run {run_id!r}")
 
     def live(self) -> RunView | None:
         """The run that is not finished, if there is one."""
-        row = self._db.execute("SELECT view FROM runs WHERE live = 1").fetchone()
-        return RunView.model_validate_json(row[0]) if row else None
+        for (view,) in self._ask("SELECT view FROM runs WHERE live = 1"):
+            return RunView.model_validate_json(view)
+        return None
 
     def newest(self, limit: int, key: str | None = None) -> list[RunView]:
         """The last runs, newest first; of one key if asked."""
-        rows = self._db.execute(
-            "SELECT view FROM runs WHERE ? IS NULL OR key = ? ORDER BY rowid DESC LIMIT ?", (key, key, limit)
+        rows = self._ask(
+            "SELECT view FROM runs WHERE ? IS NULL OR key = ? ORDER BY rowid DESC LIMIT ?", key, key, limit
         )
         return [RunView.model_validate_json(view) for (view,) in rows]
 
     def mark(self, run_id: str) -> Mark | None:
         """How to recognise that run's process, if one was ever started."""
-        row = self._db.execute("SELECT mark FROM runs WHERE id = ?", (run_id,)).fetchone()
-        return Mark(**loads(row[0])) if row and row[0] else None
+        for (mark,) in self._ask("SELECT mark FROM runs WHERE id = ? AND mark IS NOT NULL", run_id):
+            return Mark(**loads(mark))
+        return None
 
     def _attempts(self, key: str, mode: Mode, fingerprint: str) -> Iterator[RunView]:
-        rows = self._db.execute("SELECT view, fingerprint FROM runs WHERE key = ? AND mode = ?", (key, mode)).fetchall()
-        for view, theirs in rows:
+        for view, theirs in self._ask("SELECT view, fingerprint FROM runs WHERE key = ? AND mode = ?", key, mode):
             if theirs != fingerprint:
                 raise KeyReused(f"key {key!r} was used before, with another job or other params")
             yield RunView.model_validate_json(view)
 
     def _insert(self, view: RunView, fingerprint: str) -> None:
-        self._db.execute(
+        self._ask(
             "INSERT INTO runs (id, key, mode, attempt, fingerprint, state, live, view) VALUES (?, ?, ?, ?, ?, ?, 1, ?)",
-            (view.id, view.key, view.mode, view.attempt, fingerprint, view.state, view.model_dump_json()),
+            *(view.id, view.key, view.mode, view.attempt, fingerprint, view.state, view.model_dump_json()),
         )
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        self._ask("BEGIN IMMEDIATE")
         try:
             yield
+            self._ask("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk may have rolled back already
+                self._ask("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
+
+    def _ask(self, statement: str, *values: Any) -> list[Any]:
+        """All rows of its answer; LedgerLost when there is none to be had."""
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as problem:
+            raise LedgerLost(f"the ledger: {problem}") from problem
+
+
+class LostLedger(Ledger):
+    """Stands in for one that cannot be opened: about runs it says that it cannot tell, never that there are none."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(Path(":memory:"))
+        self._why = why
+
+    def accept(self, view: RunView, fingerprint: str) -> tuple[RunView, bool]:  # noqa: ARG002
+        """Raise LedgerLost."""
+        raise LedgerLost(self._why)
+
+    def find(self, run_id: str) -> RunView:  # noqa: ARG002
+        """Raise LedgerLost."""
+        raise LedgerLost(self._why)
+
+    def newest(self, limit: int, key: str | None = None) -> list[RunView]:  # noqa: ARG002
+        """Raise LedgerLost."""
+        raise LedgerLost(self._why)
 
 
 def _json(mark: Mark | None) -> str | None:

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -12,16 +13,19 @@ def read(log: Path, offset: int, limit_bytes: int) -> bytes:
     """Up to so many bytes from `offset`: none if the log does not reach so far (or is no longer kept)."""
     try:
         with log.open("rb") as file:
+            if offset >= os.fstat(file.fileno()).st_size:  # it may be further than any file system can seek
+                return b""
             file.seek(offset)
             return file.read(limit_bytes)
     except FileNotFoundError:
         return b""
 
 
-async def events(log: Path, offset: int, more: Callable[[int], Awaitable[bool]]) -> AsyncIterator[str]:
+async def events(log: Path, offset: int, more: Callable[[int], Awaitable[bool | None]]) -> AsyncIterator[str]:
     """The log as server-sent events, from `offset` to the end of the run.
 
-    `more(offset)` waits for bytes beyond the offset, and says False once there will never be any.
+    `more(offset)` waits for bytes beyond the offset, and says False once there will never be any: only then comes the
+    event `end`. None: the agent leaves, so the stream just stops and the client must come back.
     Each event's id is the offset after it: a client that reconnects with Last-Event-ID misses nothing. The data is a
     JSON string: an event's lines would lose carriage returns. A character cut by a read waits for its other half.
     """
@@ -32,7 +36,11 @@ async def events(log: Path, offset: int, more: Callable[[int], Awaitable[bool]])
         if text := decoder.decode(chunk):
             held, _ = decoder.getstate()
             yield _event("log", text, offset - len(held))
-        if not chunk and not await more(offset):
+        if chunk:
+            continue
+        if (coming := await more(offset)) is None:
+            return
+        if not coming:
             break
     if rest := decoder.decode(b"", final=True):
         yield _event("log", rest, offset)

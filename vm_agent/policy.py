@@ -18,6 +18,14 @@ BODY_BYTES_MAX = PARAMS_BYTES_MAX + (64 << 10)  # the params, and room for the r
 KEY_LENGTH_MAX = 255  # characters of an Idempotency-Key
 FOLDERS_KEPT = 50  # finished runs whose log and artifacts stay on the VM's disk; the ledger itself forgets nothing
 RUNS_LISTED = 50
+RESERVE_BYTES = 1 << 20  # kept free on the disk for a run's outcome, its list of artifacts and the ledger's own pages
+
+KEEP_ALIVE = {
+    "TCP_KEEPIDLE": 60,
+    "TCP_KEEPINTVL": 20,
+    "TCP_KEEPCNT": 3,
+}  # seconds, seconds, times: gone after two minutes
+REQUEST_HEAD_SECONDS = 10.0  # for a request's head to come, lest silent connections pile up
 
 METADATA_SECONDS = (
     2.0  # one read of the metadata server: it answers in a millisecond, or is being maintained for a second

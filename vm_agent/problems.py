@@ -5,7 +5,8 @@ Refused
 ├── Unauthorized 401                                                  show credentials
 ├── NotFound 404                                                      it is not here
 ├── Busy · AttemptRefused · StaleEpoch · LeaseLive 409                 somebody else is in the way
-└── NotReady 503                                                      come back later
+├── CallerGone 499                                                    nobody hears it
+└── NotReady 503 · LedgerLost 503                                     come back later
 """
 
 from typing import ClassVar
@@ -108,6 +109,12 @@ class LeaseLive(Refused):
     status, code = 409, "lease-live"
 
 
+class CallerGone(Refused):
+    """The caller hung up."""
+
+    status, code = 499, "gone"
+
+
 class NotReady(Refused):
     """The agent is not ready."""
 
@@ -117,3 +124,7 @@ class NotReady(Refused):
     def headers(self) -> dict[str, str]:
         """Soon enough to matter, late enough not to hammer."""
         return {"Retry-After": "1"}
+
+
+class LedgerLost(NotReady):
+    """The agent's ledger cannot be read or written."""

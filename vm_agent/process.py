@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
 import signal
 import sys
 import time
@@ -19,7 +17,7 @@ from vm_agent import ending, policy
 from vm_agent.family import COOKIE, started
 from vm_agent.ledger import Mark
 from vm_agent.protocol import RESULT_BYTES_MAX, CommandJob, FunctionJob, Job, Mode, Progress
-from vm_agent.runner import GO, SIGNALS_OUTLIVED, STOP
+from vm_agent.runner import GO, RESERVE, SIGNALS_OUTLIVED, STOP, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +97,7 @@ class LocalProcesses:
         known = mark if mark and mark.boot_id == self.boot_id else Mark(0, "")
         while (folder / "order.json").exists():  # else nothing was ever started
             keeper = await asyncio.create_subprocess_exec(
-                *_python("vm_agent.runner", folder, str(known.pid), known.started),
+                *_python("vm_agent.runner", folder, str(known.pid), known.started, self._place(folder.name) or ""),
                 env=dict(self.environment),
                 preexec_fn=_hold_signals,
             )
@@ -111,8 +109,9 @@ class LocalProcesses:
 
     def _prepare(self, order: Order) -> None:
         (order.folder / "artifacts").mkdir(parents=True)
-        _write(order.folder / "params.json", order.params)
-        _write(order.folder / "order.json", self._written(order))
+        (order.folder / RESERVE).write_bytes(bytes(policy.RESERVE_BYTES))
+        write_whole(order.folder / "params.json", order.params)
+        write_whole(order.folder / "order.json", self._written(order))
 
     def _written(self, order: Order) -> dict[str, Any]:
         """The order as the keeper reads it."""
@@ -134,15 +133,17 @@ class LocalProcesses:
         }
 
     def _group(self, run_id: str) -> str | None:
-        if self.groups is None:
-            return None
-        group = self.groups / f"mayfly-{run_id}"
-        try:
-            group.mkdir()
-        except OSError as problem:
-            log.warning("no control group for %s: %s", run_id, problem)
-            return None
-        return str(group)
+        if place := self._place(run_id):
+            try:
+                place.mkdir()
+            except OSError as problem:
+                log.warning("no control group for %s: %s", run_id, problem)
+            else:
+                return str(place)
+        return None
+
+    def _place(self, run_id: str) -> Path | None:
+        return self.groups / f"mayfly-{run_id}" if self.groups else None
 
 
 @dataclass
@@ -230,11 +231,6 @@ def _told(order: Order) -> dict[str, str]:
         "MAYFLY_DEADLINE": order.deadline.isoformat() if order.deadline else "",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _write(path: Path, value: Any) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(value, file)
 
 
 def _print(path: Path) -> tuple[int, int, int] | None:

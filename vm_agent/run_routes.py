@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from vm_agent.asking import agent_of, epoch_of, key_of, preferred_wait, start_request
+from vm_agent.asking import agent_of, epoch_of, key_of, preferred_wait, start_request, unless_gone
 from vm_agent.protocol import WAIT_SECONDS_MAX, Mode, RunList, RunView, StartRequest, State
 from vm_agent.replies import reply
 
@@ -51,7 +51,7 @@ async def show_run(request: Request, run_id: str, wait: Wait = 0, seen: int | No
     def news(view: RunView) -> bool:
         return seen is not None and view.version != seen
 
-    return reply(await agent_of(request).runs.until(news, run_id, wait))
+    return reply(await unless_gone(request, agent_of(request).runs.until(news, run_id, wait)))
 
 
 @router.post("/runs/{run_id}/cancel")
@@ -67,14 +67,15 @@ async def _start(request: Request, mode: Mode) -> Response:
     view = await _accepted(request, mode, await start_request(request))
     headers = {"Location": f"/runs/{view.id}"}
     if (seconds := preferred_wait(request)) is not None:
-        view = await agent_of(request).runs.until(lambda run: run.state.finished, view.id, seconds)
+        waiting = agent_of(request).runs.until(lambda run: run.state.finished, view.id, seconds)
+        view = await unless_gone(request, waiting)
         headers["Preference-Applied"] = f"wait={seconds}"
     return reply(view, 200 if view.state.finished else 202, headers)
 
 
 async def _start_plainly(request: Request, mode: Mode) -> Response:
     started = await _accepted(request, mode, StartRequest())
-    view = await agent_of(request).runs.finished(started.id)
+    view = await unless_gone(request, agent_of(request).runs.finished(started.id))
     headers = {"Content-Location": f"/runs/{view.id}"}
     if view.state is State.SUCCEEDED:
         return JSONResponse({"status": "ok", "result": view.result}, headers=headers)

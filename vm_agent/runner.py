@@ -1,13 +1,14 @@
 """The keeper of one run: a small process between the agent and the job, so that neither can take the other down.
 
-    python -P -m vm_agent.runner FOLDER                 keep: started by the agent, which holds the other end of stdin
-    python -P -m vm_agent.runner FOLDER PID STARTED     clear away what a keeper that died (PID, start time) left behind
+    python -P -m vm_agent.runner FOLDER                      keep: started by the agent, which holds the end of stdin
+    python -P -m vm_agent.runner FOLDER PID STARTED GROUP    clear away what a keeper that died (PID, start time) left
 
 It waits for GO on stdin, starts the job, and ends everything the job started when the job ends, when its deadline
 comes, on STOP, or when stdin closes because the agent is gone. Then it writes `outcome.json`, and `artifacts.json`
 with sizes and hashes.
 Orphans of the job become its children (subreaper); the job itself dies with it (parent death signal).
-Files: the order is FOLDER/order.json; stdout and stderr are the run's log, which the job inherits.
+Files: the order is FOLDER/order.json; stdout and stderr are the run's log, which the job inherits; FOLDER/reserve keeps
+room on the disk in which to tell how the run ended, even if the job filled the rest.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 GO, STOP = b"g", b"s"
+RESERVE = "reserve"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -33,16 +35,19 @@ SIGNALS_OUTLIVED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the keeper 
 def main(arguments: list[str]) -> None:
     """Keep a run, or clear one away."""
     folder = Path(arguments[0])
-    order = json.loads((folder / "order.json").read_text(encoding="utf-8"))
     if len(arguments) > 1:
-        _family(order, leader=(int(arguments[1]), arguments[2])).end(order["leftover_grace_seconds"])
+        _, pid, started, group = arguments
+        order = _order_of_the_dead(folder, group)
+        _family(order, leader=(int(pid), started)).end(order["leftover_grace_seconds"])
+        (folder / RESERVE).unlink(missing_ok=True)
     else:
-        _write(folder / "outcome.json", keep(order))
+        order = json.loads((folder / "order.json").read_bytes())
+        outcome = keep(order)
+        (folder / RESERVE).unlink(missing_ok=True)
+        write_whole(folder / "outcome.json", outcome)
         _close(order["group"])
-    if not (folder / "artifacts.json").exists():
-        from vm_agent.artifacts import inventory  # noqa: PLC0415 - the job has ended: now imports cost nobody anything
-
-        _write(folder / "artifacts.json", inventory(folder / "artifacts"))
+    with contextlib.suppress(OSError):  # without it, what there is can still be listed and served
+        _take_stock(folder)
 
 
 def keep(order: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,10 +59,11 @@ def keep(order: Mapping[str, Any]) -> dict[str, Any]:
     try:
         job = _start(order)
     except (OSError, ValueError) as problem:  # ValueError: a NUL in an argument
-        why = problem.strerror if isinstance(problem, OSError) else problem
-        return {"reason": None, "error": f"cannot start {order['argv'][0]!r}: {why}"}
+        return {"reason": None, "error": _why_not(order, problem)}
     deadline = None if order["timeout_seconds"] is None else time.monotonic() + order["timeout_seconds"]
-    family = _family(order)  # imports now, while the job works, not when somebody waits for its end
+    family = _family(
+        order, unseen=watch.has_children
+    )  # imports now, while the job works, not when somebody waits for its end
     reason = watch.until_end_of(job, deadline)
     grace = order["stop_grace_seconds"] if reason else order["leftover_grace_seconds"]
     count = family.end(grace)
@@ -119,13 +125,19 @@ class Watch:
             os.read(self._wakeups, 4096)
         return None
 
-    def _collect(self) -> None:
-        with contextlib.suppress(ChildProcessError):
+    def has_children(self) -> bool:
+        """Whether anything of the job is alive: whoever loses its parent becomes our child."""
+        return self._collect()
+
+    def _collect(self) -> bool:
+        try:
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
-                    return
+                    return True
                 self._statuses[pid] = os.waitstatus_to_exitcode(status)
+        except ChildProcessError:
+            return False
 
 
 def _reason(heard: bytes) -> str:
@@ -159,11 +171,36 @@ def _within(order: Mapping[str, Any]) -> Callable[[], None]:
     return precautions
 
 
-def _family(order: Mapping[str, Any], leader: tuple[int, str] | None = None) -> Any:
+def _why_not(order: Mapping[str, Any], problem: OSError | ValueError) -> str:
+    if isinstance(problem, OSError) and problem.filename == order["cwd"]:
+        return f"cannot enter the job's folder {order['cwd']}: {problem.strerror}"
+    return f"cannot start {order['argv'][0]!r}: {problem.strerror if isinstance(problem, OSError) else problem}"
+
+
+def _order_of_the_dead(folder: Path, group: str) -> dict[str, Any]:
+    """What was ordered; what can be known without it where the job has damaged the file."""
+    known = {"run_id": folder.name, "group": group or None, "leftover_grace_seconds": 0}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        known |= json.loads((folder / "order.json").read_bytes())
+    return known
+
+
+def _take_stock(folder: Path) -> None:
+    """Count the artifacts once: sizes, hashes, and what has to be left out."""
+    from vm_agent.artifacts import inventory, left_out  # noqa: PLC0415 - the job has ended: imports cost nobody anything
+
+    if (folder / "artifacts.json").exists():
+        return
+    for path in left_out(folder / "artifacts"):
+        print(f"mayfly: the artifact {path!r} cannot be listed: its name is not UTF-8", file=sys.stderr)  # noqa: T201
+    write_whole(folder / "artifacts.json", inventory(folder / "artifacts"))
+
+
+def _family(order: Mapping[str, Any], **known: Any) -> Any:
     from vm_agent.family import Family  # noqa: PLC0415 - psutil takes 40 ms to import, and the job has been started by now
 
     group = Path(order["group"]) if order["group"] else None
-    return Family(order["run_id"], leader=leader, group=group, spared=frozenset({os.getpid()}))
+    return Family(order["run_id"], group=group, spared=frozenset({os.getpid()}), **known)
 
 
 def _close(group: str | None) -> None:
@@ -191,10 +228,10 @@ def _name(number: int) -> str | None:
         return f"signal {number}"
 
 
-def _write(path: Path, value: Any) -> None:
-    """The whole file or none of it, on disk before it has its name."""
+def write_whole(path: Path, value: Any) -> None:
+    """The whole file or none of it, on disk before it has its name; for nobody else to read."""
     draft = path.with_suffix(".new")
-    with draft.open("w", encoding="utf-8") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(value, file)
         file.flush()
         os.fsync(file.fileno())

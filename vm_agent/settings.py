@@ -11,7 +11,9 @@ from vm_agent import policy
 from vm_agent.protocol import CommandJob, FunctionJob, Job, Mode
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_WITHHELD = frozenset({"MAYFLY_API_KEY"})  # a job has no business commanding the agent
+# A job has no business commanding the agent, and what dumps its environment must not publish the key. No more than
+# that: a job is its owner's own code and runs as the agent's user, who can read the key in /proc and in agent.env.
+_WITHHELD = frozenset({"MAYFLY_API_KEY"})
 
 
 class BadSetting(Exception):

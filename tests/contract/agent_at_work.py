@@ -125,10 +125,10 @@ async def result_of(client: httpx.AsyncClient, mode: str = "run", **request: Any
     return await finished(client, response.json()["id"])
 
 
-async def ready(client: httpx.AsyncClient) -> httpx.Response:
+async def ready(client: httpx.AsyncClient, status: int = 200) -> httpx.Response:
     """The first health answer that says so."""
     async with asyncio.timeout(30):  # a test that would hang says where instead
-        while (response := await client.get("/")).status_code != 200:
+        while (response := await client.get("/")).status_code != status:
             await asyncio.sleep(0.02)
     return response
 
@@ -154,10 +154,12 @@ class AgentProcess:
 
 
 @asynccontextmanager
-async def agent_process(folder: Path, **environment: str) -> AsyncIterator[AgentProcess]:
-    """`python -m vm_agent` on a free port."""
+async def agent_process(
+    folder: Path, *, program: Sequence[str] = ("-m", "vm_agent"), until: int = 200, **environment: str
+) -> AsyncIterator[AgentProcess]:
+    """`python -m vm_agent` on a free port, once its health has that status."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "vm_agent", "--host", "127.0.0.1", "--port", "0"),
+        *(sys.executable, *program, "--host", "127.0.0.1", "--port", "0"),
         env={**os.environ, **agent_environment(folder), **environment},
         stderr=asyncio.subprocess.PIPE,
     )
@@ -166,7 +168,7 @@ async def agent_process(folder: Path, **environment: str) -> AsyncIterator[Agent
         url = await _url(process.stderr)
         drain = asyncio.create_task(process.stderr.read())
         async with httpx.AsyncClient(base_url=url, headers=CREDENTIALS, timeout=30) as client:
-            await ready(client)
+            await ready(client, until)
             yield AgentProcess(process, client)
         drain.cancel()
     finally:

@@ -5,12 +5,13 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
 
 from tests.contract.agent_at_work import an_agent, at_work, finished, result_of, start, write_main
-from vm_agent import policy
+from vm_agent import artifacts, policy
 
 SPEAKS_IN_HALVES = """
     import os, pathlib, time
@@ -110,6 +111,19 @@ async def test_a_log_is_answered_in_bounded_pieces(tmp_path: Path, monkeypatch: 
         assert (await client.get(f"/runs/{run['id']}/logs", params={"offset": 99})).content == b""
 
 
+@pytest.mark.parametrize("offset", [2**63 - 1, 2**63, 10**400])
+async def test_there_is_nothing_beyond_the_end_of_a_log(tmp_path: Path, offset: int) -> None:
+    write_main(tmp_path, "def run(): print('all')")
+    async with at_work(an_agent(tmp_path)) as client:
+        run = await result_of(client)
+        reply = await client.get(f"/runs/{run['id']}/logs", params={"offset": offset})
+        assert (reply.status_code, reply.content, reply.headers["Mayfly-Log-Next"]) == (200, b"", str(offset))
+        assert (await events(client, run["id"], {"Last-Event-ID": "9" * 18}))[-1][1] == "end"
+        for nonsense in ("-1", "x", "9" * 5000, "1.5"):
+            heard = await events(client, run["id"], {"Last-Event-ID": nonsense})
+            assert [text for _, _, text in heard] == ["all\n", ""], nonsense
+
+
 ARTIFACTS = """
     import os
     def run(context):
@@ -134,6 +148,56 @@ async def test_artifacts_are_listed_with_size_and_hash_and_served_whole(tmp_path
         ]
         assert (await client.get(f"/runs/{run['id']}/artifacts/deep/er/a b é.bin")).content == CONTENT
         assert (await client.get(f"/runs/{run['id']}/artifacts/empty")).content == b""
+
+
+async def test_odd_names_are_served_and_what_cannot_be_told_is_said_in_the_log(tmp_path: Path) -> None:
+    names = ["new\nline", "end\n", 'quo"te', "per%41cent", "que?ry#", "\\back", " ", "naïve.txt"]
+    write_main(
+        tmp_path,
+        f"""
+        import os, socket
+        def run(context):
+            for name in {names!r}:
+                (context.artifacts / name).write_text(name)
+            open(os.fsencode(context.artifacts) + b"/\\xff.bin", "w").close()
+            socket.socket(socket.AF_UNIX).bind(f"{{context.artifacts}}/socket")
+            print("done", flush=True)
+            while not (context.artifacts.parent / "go").exists(): pass
+        """,
+    )
+    agent = an_agent(tmp_path)
+    async with at_work(agent) as client:
+        run = (await start(client)).json()
+        while not (await client.get(f"/runs/{run['id']}/logs", params={"wait": 30})).content:
+            pass
+        live = (await client.get(f"/runs/{run['id']}/artifacts")).json()["artifacts"]
+        (agent.runs.folder_of(run["id"]) / "go").touch()
+        await finished(client, run["id"])
+        listed = (await client.get(f"/runs/{run['id']}/artifacts")).json()["artifacts"]
+        assert [one["path"] for one in live] == [one["path"] for one in listed] == sorted(names)
+        for name in names:
+            assert (await client.get(f"/runs/{run['id']}/artifacts/{quote(name)}")).text == name
+        for path in ("socket", "%FF.bin"):
+            assert (await client.get(f"/runs/{run['id']}/artifacts/{path}")).status_code == 404
+        assert "artifact '\\udcff.bin' cannot be listed" in (await client.get(f"/runs/{run['id']}/logs")).text
+
+
+async def test_a_file_that_becomes_a_fifo_as_it_is_listed_blocks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a").touch()
+    seen = artifacts._regular_files
+
+    def swapped(folder: Path) -> list[str]:
+        paths = list(seen(folder))
+        for path in paths:
+            (folder / path).unlink()
+            os.mkfifo(folder / path)
+        return paths
+
+    monkeypatch.setattr(artifacts, "_regular_files", swapped)
+    assert artifacts.inventory(tmp_path / "real") == []
 
 
 async def test_while_the_run_is_live_its_artifacts_have_no_hash(tmp_path: Path) -> None:

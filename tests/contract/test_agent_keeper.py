@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -25,7 +26,7 @@ def processes(tmp_path: Path) -> LocalProcesses:
 
 def an_order(folder: Path) -> Order:
     folder.mkdir(parents=True)
-    return Order("run-1", folder, FunctionJob(function="main:run"), Mode.RUN, {}, 30, None)
+    return Order(uuid4().hex, folder, FunctionJob(function="main:run"), Mode.RUN, {}, 30, None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
