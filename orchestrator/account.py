@@ -1,9 +1,9 @@
 """The account of a trip: what the user is told, and what is billed."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from orchestrator.errors import Exit, MayflyError, RunLost, RunOverdue
-from orchestrator.run import Outcome, Receipt, Run, Verdict, VmUse
+from orchestrator.run import Outcome, Receipt, Verdict, VmUse
 from orchestrator.seen import Machine
 from orchestrator.trip import Trip
 from vm_agent.protocol import CommandJob, FunctionJob, Job, Mode, RunView
@@ -17,6 +17,8 @@ _OUTCOMES: dict[Exit, Outcome] = {
     Exit.CLEANUP_OWED: Outcome.CLEANUP_OWED,
     Exit.TIMED_OUT: Outcome.TIMED_OUT,
 }
+
+_COMPLAINTS_MAX = 3  # of files that were not copied; the log has them all
 
 
 def verdict_on(error: Exception, trip: Trip) -> Verdict:
@@ -32,16 +34,15 @@ def outcome_of(error: MayflyError) -> Outcome:
     return _OUTCOMES.get(error.exit, Outcome.AGENT_FAULT)
 
 
-def receipt_of(trip: Trip, verdict: Verdict, *, clean: bool, called_off: bool) -> Receipt:
+def receipt_of(trip: Trip, verdict: Verdict, *, clean: bool) -> Receipt:
     """The receipt. A clean-up that was not seen done is louder than any verdict; a signal may leave no time for it."""
     run = trip.run
-    outcome, detail = verdict.outcome, verdict.detail
+    outcome, words = verdict.outcome, [verdict.detail, *trip.not_copied[:_COMPLAINTS_MAX]]
+    if _works_on(trip):
+        words.append("The VM was on before and stays on: the job may be at work there until its deadline.")
     if not clean:
-        outcome = Outcome.TERMINATED if called_off else Outcome.CLEANUP_OWED
-        detail = (
-            f"{run.instance} was not seen off: it may still be on, and cost money. "
-            f"The run itself: {verdict.outcome}. {verdict.detail}".rstrip()
-        )
+        outcome = Outcome.TERMINATED if trip.called_off.is_set() else Outcome.CLEANUP_OWED
+        words = [_owed(trip), f"The run itself: {verdict.outcome}.", *words]
     return Receipt(
         run_key=run.key,
         mode=run.mode,
@@ -50,12 +51,12 @@ def receipt_of(trip: Trip, verdict: Verdict, *, clean: bool, called_off: bool) -
         project=run.project,
         job=job_name(run.job, run.mode),
         started_at=trip.started_at,
-        detail=detail,
+        detail=" ".join(filter(None, words)),
         result=verdict.result,
         attempts=run.attempt,
         artifacts=tuple(trip.copied),
         phases=tuple(trip.phases),
-        vm=_use(run, trip.machine, trip.view) if trip.touched and trip.machine else None,
+        vm=_use(trip, trip.machine) if trip.touched and trip.machine else None,
         address=_address(trip) if trip.touched and run.address else None,
         cleanup="confirmed" if clean else "owed",
     )
@@ -72,26 +73,47 @@ def job_name(job: Job | None, mode: Mode) -> str:
             return f"main:{mode}"
 
 
-def _use(run: Run, machine: Machine, view: RunView | None) -> VmUse:
-    billed = _billed_seconds(machine)
-    idle = None if billed is None else max(0.0, billed - _live_seconds(view))
-    priced = run.price_per_hour is not None and billed is not None
-    cost = (
-        round(billed * run.price_per_hour / 3600, 6) if billed is not None and run.price_per_hour is not None else None
-    )
-    return VmUse(run.instance, run.zone, machine.id, billed, idle, cost, run.currency if priced else None)
+def _works_on(trip: Trip) -> bool:
+    stays_on = trip.machine is not None and trip.machine.running and not trip.left_on
+    return stays_on and trip.invoked and not (trip.view and trip.view.state.finished)
 
 
-def _billed_seconds(machine: Machine) -> float | None:
-    if not machine.off or machine.last_start is None or machine.last_stop is None:
-        return None
-    return (machine.last_stop - machine.last_start) / timedelta(seconds=1)
+def _owed(trip: Trip) -> str:
+    name = trip.run.instance
+    if trip.left_on:
+        return f"{name} was not seen off: it may still be on, and cost money."
+    return f"{name} is not on because of this run, but its lease and its address were not all given back."
 
 
-def _live_seconds(view: RunView | None) -> float:
-    if view is None or view.finished_at is None:
+def _use(trip: Trip, machine: Machine) -> VmUse:
+    run, on = trip.run, _time_on(trip, machine)
+    if on is None:
+        return VmUse(run.instance, run.zone, machine.id)
+    billed = _seconds(*on)
+    idle = max(0.0, billed - _live_seconds(trip.view, *on))
+    if run.price_per_hour is None:
+        return VmUse(run.instance, run.zone, machine.id, billed, idle)
+    cost = round(billed * run.price_per_hour / 3600, 6)
+    return VmUse(run.instance, run.zone, machine.id, billed, idle, cost, run.currency)
+
+
+def _time_on(trip: Trip, machine: Machine) -> tuple[datetime, datetime] | None:
+    """From the start that was ours until it was off, by Google's clock."""
+    started, ended = machine.last_start, machine.last_stop
+    if trip.before_start is None or started == trip.before_start.last_start:
+        return None  # we started nothing: the times are those of somebody's earlier run
+    return (started, ended) if machine.off and started is not None and ended is not None else None
+
+
+def _live_seconds(view: RunView | None, started: datetime, ended: datetime) -> float:
+    """How long the run was live in that time; one whose end nobody told us, until the VM was off."""
+    if view is None:
         return 0.0
-    return (view.finished_at - view.accepted_at) / timedelta(seconds=1)
+    return max(0.0, _seconds(max(view.accepted_at, started), min(view.finished_at or ended, ended)))
+
+
+def _seconds(started: datetime, ended: datetime) -> float:
+    return (ended - started) / timedelta(seconds=1)
 
 
 def _address(trip: Trip) -> dict[str, str | None]:

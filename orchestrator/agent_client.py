@@ -12,7 +12,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.agent_errors import refusal
-from orchestrator.errors import AgentFault, AgentSilent, BadUsage, Transient
+from orchestrator.errors import AgentFault, AgentRefused, AgentSilent, BadUsage, Busy, Transient
 from orchestrator.patience import patiently, uninterrupted
 from orchestrator.policy import Policy
 from orchestrator.ports import Clock
@@ -89,12 +89,23 @@ class AgentClient:
         """The key makes it safe to ask again: the agent answers with the run that it accepted before."""
         headers = {KEY_HEADER: key, EPOCH_HEADER: str(epoch), "Content-Type": START_MEDIA_TYPE}
         body = order.model_dump_json().encode()
+        unanswered = False
 
         async def once() -> RunView:
-            sent = self._send("POST", f"/{mode.value}", headers=headers, content=body)
-            return _accepted(RunView, await uninterrupted(sent), "start the run")
+            nonlocal unanswered
+            try:
+                answer = await uninterrupted(self._send("POST", f"/{mode.value}", headers=headers, content=body))
+            except Transient:
+                unanswered = True
+                raise
+            return _accepted(RunView, answer, "start the run")
 
-        return await self._patiently(once)
+        try:
+            return await self._patiently(once)
+        except (AgentRefused, Busy) as no:
+            if unanswered:
+                raise AgentSilent(f"The agent did not answer whether it accepted the run. Asked again: {no}") from no
+            raise
 
     async def follow(self, run: RunView) -> RunView:
         """A long poll; a connection that breaks is made anew."""

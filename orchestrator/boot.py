@@ -2,8 +2,8 @@
 
 import asyncio
 
-from orchestrator.errors import AgentSilent, BootFailed, MayflyError
-from orchestrator.look import agent_ip, check_identity
+from orchestrator.errors import AgentSilent, BootFailed, MayflyError, NotFound
+from orchestrator.look import agent_ip, is_ready
 from orchestrator.seen import Machine, Seen
 from orchestrator.together import first_to_end
 from orchestrator.trip import Trip
@@ -18,51 +18,64 @@ async def until_ready(seen: Seen, trip: Trip) -> None:
     Raises BootFailed in seconds when the VM says what went wrong, AgentSilent when nobody says anything for
     `policy.boot`, WrongMachine or AgentRefused when the wrong one answers or we are not let in.
     """
-    policy = trip.world.policy
+    heard: list[Greeting] = []
     try:
-        async with asyncio.timeout(policy.boot.total_seconds()):
-            await first_to_end(_knock(seen, trip), _listen_for_failure(seen, trip))
+        async with asyncio.timeout(trip.world.policy.boot.total_seconds()):
+            await first_to_end(_knock(seen, trip, heard), _listen_for_failure(seen, trip))
     except TimeoutError:
-        raise AgentSilent(
-            f"No agent answered on {trip.run.instance}:{trip.run.agent_port} within {policy.boot}. Does the "
-            f"firewall let us in, and does startup.sh get through? {await _console_tail(seen.machine, trip)}"
-        ) from None
+        raise AgentSilent(f"{_complaint(heard, trip)} {await _console_tail(seen.machine, trip)}") from None
 
 
-async def _knock(seen: Seen, trip: Trip) -> None:
+def _complaint(heard: list[Greeting], trip: Trip) -> str:
+    where, boot = f"{trip.run.instance}:{trip.run.agent_port}", trip.world.policy.boot
+    if heard:
+        last_word = heard[-1].model_dump_json(exclude_none=True)
+        return f"The agent on {where} was not ready within {boot}. The last that it said: {last_word}"
+    return f"No agent answered on {where} within {boot}. Does the firewall let us in, and does startup.sh get through?"
+
+
+async def _knock(seen: Seen, trip: Trip, heard: list[Greeting]) -> None:
     machine, policy = seen.machine, trip.world.policy
     agent = trip.world.agent(agent_ip(trip.run, seen))
     while True:
         greeting = await agent.greet(seen.epoch)
-        if greeting is not None and _ready(greeting, machine):
-            return
+        if greeting is not None:
+            if is_ready(greeting, machine):
+                return
+            if greeting.status == "failed":
+                raise BootFailed(f"The agent on {machine.name} failed at {greeting.stage}: {greeting.detail}")
+            heard[:] = [greeting]
         await trip.world.clock.sleep(policy.agent_poll)
-
-
-def _ready(greeting: Greeting, machine: Machine) -> bool:
-    check_identity(greeting, machine)
-    if greeting.status == "failed":
-        raise BootFailed(f"The agent on {machine.name} failed at {greeting.stage}: {greeting.detail}")
-    return greeting.status == "ok"
 
 
 async def _listen_for_failure(seen: Seen, trip: Trip) -> None:
     """Ends only by raising: a report of failure of *this* boot, or a VM that went off."""
-    world, machine = trip.world, seen.machine
+    machine = seen.machine
     while True:
-        await world.clock.sleep(world.policy.boot_report)
-        try:
-            report = await world.machines.boot_report(machine)
-            now = await world.machines.look(machine.name)
-        except MayflyError:
-            continue  # a look that failed decides nothing
-        if report is not None and report.status == "failed" and report.epoch == seen.epoch:
-            raise BootFailed(
-                f"The start-up of {machine.name} failed at stage {report.stage}: {report.detail} "
-                f"{await _console_tail(machine, trip)}"
-            )
-        if not now.running:
-            raise BootFailed(f"{machine.name} went {now.status} while it booted. {await _console_tail(machine, trip)}")
+        await trip.world.clock.sleep(trip.world.policy.boot_report)
+        failure = await _reported_failure(seen, trip) or await _gone_off(machine, trip)
+        if failure is not None:
+            raise BootFailed(f"{failure} {await _console_tail(machine, trip)}")
+
+
+async def _reported_failure(seen: Seen, trip: Trip) -> str | None:
+    try:
+        report = await trip.world.machines.boot_report(seen.machine)
+    except MayflyError:
+        return None  # a look that failed decides nothing
+    if report is None or report.status != "failed" or report.epoch != seen.epoch:
+        return None
+    return f"The start-up of {seen.machine.name} failed at stage {report.stage}: {report.detail}"
+
+
+async def _gone_off(machine: Machine, trip: Trip) -> str | None:
+    try:
+        now = await trip.world.machines.look(machine.name)
+    except NotFound:
+        raise
+    except MayflyError:
+        return None
+    return None if now.running else f"{machine.name} went {now.status} while it booted."
 
 
 async def _console_tail(machine: Machine, trip: Trip) -> str:

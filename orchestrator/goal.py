@@ -6,7 +6,7 @@ from orchestrator.errors import BadResource, Busy, MayflyError
 from orchestrator.lease import Lease, Phase
 from orchestrator.policy import Policy
 from orchestrator.run import OnRunning, Outcome, Run, Verdict
-from orchestrator.seen import Seen
+from orchestrator.seen import Machine, Seen
 from vm_agent.protocol import RunView, State
 
 
@@ -39,27 +39,42 @@ _VERDICTS = {
 
 def goal_of(seen: Seen, run: Run) -> Goal:
     """Up until the run has finished, or the facts say that it never will."""
-    verdict = _ended(seen.run) or _cut_off(seen, run)
+    verdict = verdict_of(seen.run) or _cut_off(seen, run)
     return Up(run) if verdict is None else Down(run, verdict, collect=run.out is not None)
+
+
+def verdict_of(view: RunView | None) -> Verdict | None:
+    """How the run ended, if the agent said that it did."""
+    if view is None or not view.state.finished:
+        return None
+    return Verdict(_VERDICTS[view.state], view.failure.detail if view.failure else "", view.result)
 
 
 def refusal(seen: Seen, run: Run, policy: Policy) -> MayflyError | None:
     """Why we may not touch this VM, or None if we may claim it."""
-    machine, lease = seen.machine, seen.machine.lease
-    if lease is not None and lease.phase is not Phase.FREE:
-        return _still_taken(lease, seen, policy) or _address_taken(seen)
+    machine = seen.machine
     if machine.status in {"SUSPENDED", "SUSPENDING"}:
         return BadResource(f"{machine.name} is {machine.status}. Resume and stop it, then run again.")
-    if not machine.stopped and not machine.going_off and run.on_running is OnRunning.REFUSE:
-        return Busy(
-            f"{machine.name} is {machine.status}, and not by a run of ours: somebody is using it, so it was "
-            f"left alone. Stop it (gcloud compute instances stop {machine.name} --zone {run.zone}), or set "
-            "ON_RUNNING=adopt to use it and leave it on."
-        )
-    return _address_taken(seen) or _other_address_on(seen)
+    if machine.lease is not None and (reason := _still_taken(machine.lease, seen, policy)) is not None:
+        return reason
+    if left_by_a_run(machine, policy):
+        return _address_taken(seen, run)
+    return _somebody_uses_it(seen, run) or _address_taken(seen, run) or _other_address_on(seen)
+
+
+def left_by_a_run(machine: Machine, policy: Policy) -> bool:
+    """A run of ours died over it, and what is on, that run left on. What was started later is somebody else's."""
+    lease = machine.lease
+    if lease is None or lease.phase is Phase.FREE:
+        return False
+    if machine.last_start is None or lease.expires_at is None:
+        return True
+    return machine.last_start <= lease.expires_at + policy.request + policy.start
 
 
 def _still_taken(lease: Lease, seen: Seen, policy: Policy) -> MayflyError | None:
+    if lease.phase is Phase.FREE:
+        return None
     now, name = seen.machine.seen_at, seen.machine.name
     free_at = None if lease.expires_at is None else lease.expires_at + policy.request
     if free_at is not None and now < free_at:
@@ -72,10 +87,25 @@ def _still_taken(lease: Lease, seen: Seen, policy: Policy) -> MayflyError | None
     return None
 
 
-def _address_taken(seen: Seen) -> MayflyError | None:
+def _somebody_uses_it(seen: Seen, run: Run) -> MayflyError | None:
+    machine = seen.machine
+    if machine.stopped or machine.going_off:
+        return None
+    if run.on_running is OnRunning.ADOPT:
+        # On its way up it is not yet what it will be, and nobody could tell later that we found it on.
+        return None if machine.running else Busy(f"{machine.name} is {machine.status}. Only a RUNNING VM is adopted.")
+    return Busy(
+        f"{machine.name} is {machine.status}, and not by a run of ours: somebody is using it, so it was "
+        f"left alone. Stop it (gcloud compute instances stop {machine.name} --zone {run.zone}), or set "
+        "ON_RUNNING=adopt to use it and leave it on."
+    )
+
+
+def _address_taken(seen: Seen, run: Run) -> MayflyError | None:
     if seen.address is None:
         return None
-    others = [user for user in seen.address.users if not user.endswith(f"/instances/{seen.machine.name}")]
+    our_vm = f"/zones/{run.zone}/instances/{seen.machine.name}"
+    others = [user for user in seen.address.users if not user.endswith(our_vm)]
     if not others:
         return None
     return BadResource(
@@ -94,15 +124,14 @@ def _other_address_on(seen: Seen) -> MayflyError | None:
     )
 
 
-def _ended(run: RunView | None) -> Verdict | None:
-    if run is None or not run.state.finished:
-        return None
-    return Verdict(_VERDICTS[run.state], run.failure.detail if run.failure else "", run.result)
-
-
 def _cut_off(seen: Seen, run: Run) -> Verdict | None:
     lease = seen.machine.lease
-    ours = lease is not None and lease.nonce == run.nonce
-    if ours and lease is not None and lease.phase is Phase.INVOKING and seen.machine.stopped:
+    if lease is None or lease.nonce != run.nonce or not seen.machine.stopped:
+        return None
+    if lease.phase is Phase.INVOKING:
         return Verdict(Outcome.INTERRUPTED, "The VM went off under the run, so how the job ended is not known.")
+    if lease.found.running:
+        return Verdict(
+            Outcome.NO_MACHINE, f"{run.instance} was adopted running, and somebody stopped it before the run."
+        )
     return None

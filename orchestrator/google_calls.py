@@ -42,7 +42,8 @@ class Place:
 class GoogleCalls:
     """Sends requests. The adaptors say what to send, this says how.
 
-    A read, or a wait, is abandoned when its caller is cancelled. A request that changes something is settled first.
+    A read is abandoned when its caller is cancelled. A request that changes something is seen through first, and not
+    tried again: only then does the cancellation show. Of a stop the watching alone is abandoned.
     """
 
     def __init__(self, place: Place, policy: Policy, clock: Clock, clients: GoogleClients) -> None:
@@ -72,15 +73,14 @@ class GoogleCalls:
             operation = await self._send(send, request_id, subject, self._threads)
             await self._see_through(operation, subject, self.policy.start)
 
-        await self._as_one(attempt)
+        await self._as_one(lambda request_id: uninterrupted(attempt(request_id)))
 
-    async def stop(self, send: Send, subject: Subject, *, watch: bool) -> None:
+    async def stop(self, send: Send, subject: Subject) -> None:
         """The same for a stop, on the thread that nothing else waits for."""
 
         async def attempt(request_id: str) -> None:
-            operation = await self._send(send, request_id, subject, self._stop_thread)
-            if watch:
-                await self._see_through(operation, subject, self.policy.down)
+            operation = await uninterrupted(self._send(send, request_id, subject, self._stop_thread))
+            await self._see_through(operation, subject, self.policy.down)
 
         await self._as_one(attempt)
 
@@ -106,7 +106,7 @@ class GoogleCalls:
             with speaking_our_errors(subject):
                 return send(request_id, self.policy.request.total_seconds())
 
-        return await uninterrupted(threads.call(work))
+        return await threads.call(work)
 
     async def _see_through(self, operation: compute.Operation, subject: Subject, within: timedelta) -> None:
         """Until it is DONE; raises what it ended with."""

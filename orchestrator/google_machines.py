@@ -42,7 +42,7 @@ class GoogleMachines:
 
         await self._calls.change(send, self._calls.place.vm(machine.name, "start"))
 
-    async def stop(self, machine: Machine, *, watch: bool = True) -> None:
+    async def stop(self, machine: Machine) -> None:
         """Stop it, by a client and a thread that serve nothing else. A VM that is gone is off."""
 
         def send(request_id: str, timeout: float) -> compute.Operation:
@@ -52,7 +52,7 @@ class GoogleMachines:
             return self._calls.clients.stopping.stop_unary(request, retry=None, timeout=timeout)
 
         with suppress(NotFound):
-            await self._calls.stop(send, self._calls.place.vm(machine.name, "stop"), watch=watch)
+            await self._calls.stop(send, self._calls.place.vm(machine.name, "stop"))
 
     async def arm(self, machine: Machine, limit: timedelta) -> None:
         """Write the whole scheduling block back, with the limit in it."""

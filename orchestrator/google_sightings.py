@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta
+from math import ceil
 
 from orchestrator.google_library import compute
 from orchestrator.lease import read_lease
@@ -44,7 +45,7 @@ def address_of(address: compute.Address) -> Address:
 def armed(scheduling: dict[str, object], limit: timedelta) -> compute.Scheduling:
     """The same scheduling block, with a limit at which Google itself stops the VM for good."""
     block: compute.Scheduling = compute.Scheduling.from_json(json.dumps(scheduling))
-    block.max_run_duration = compute.Duration(seconds=round(limit.total_seconds()))
+    block.max_run_duration = compute.Duration(seconds=ceil(limit.total_seconds()))
     block.instance_termination_action = "STOP"
     block.automatic_restart = False
     if "termination_time" in block:  # an absolute limit excludes a relative one

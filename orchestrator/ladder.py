@@ -23,6 +23,7 @@ class Move(StrEnum):
     ARM_DEADLINE = "arm-deadline"
     ATTACH_ADDRESS = "attach-address"
     START_MACHINE = "start-machine"
+    AWAIT_MACHINE = "await-machine"  # it is on its way up or down by itself: look again in a moment
     GREET_AGENT = "greet-agent"
     INVOKE = "invoke"
     FOLLOW = "follow"
@@ -60,7 +61,8 @@ def lease_is_ours(seen: Seen, run: Run) -> bool:
 
 def _deadline_is_armed(seen: Seen, run: Run) -> bool:
     limit = seen.machine.max_run
-    return found_running(seen) or (
+    used_as_found = found_running(seen) and not seen.machine.stopped
+    return used_as_found or (
         limit is not None
         and run.max_run <= limit <= 2 * run.max_run
         and seen.machine.termination_action == "STOP"
@@ -79,13 +81,15 @@ def _agent_is_ready(seen: Seen, _run: Run) -> bool:
     return marked and greeting is not None and greeting.status == "ok" and greeting.instance_id == seen.machine.id
 
 
-def _arm_or_stop(seen: Seen) -> Move:
+def _arm_once_off(seen: Seen) -> Move:
     # Compute Engine takes a deadline only while the VM is off, and no VM may run without one.
+    if seen.machine.going_off:
+        return Move.AWAIT_MACHINE
     return Move.ARM_DEADLINE if seen.machine.stopped else Move.STOP_MACHINE
 
 
-def _start_or_finish_the_stop(seen: Seen) -> Move:
-    return Move.STOP_MACHINE if seen.machine.going_off else Move.START_MACHINE
+def _start_once_off(seen: Seen) -> Move:
+    return Move.START_MACHINE if seen.machine.stopped else Move.AWAIT_MACHINE
 
 
 def found_running(seen: Seen) -> bool:
@@ -97,8 +101,10 @@ def _output_is_wanted(seen: Seen, goal: Down) -> bool:
     return goal.collect and seen.run is not None and seen.machine.running
 
 
-def _machine_is_on(seen: Seen, goal: Down) -> bool:
-    return lease_is_ours(seen, goal.run) and not seen.machine.off and not found_running(seen)
+def ours_to_stop(seen: Seen, run: Run) -> bool:
+    """It is on, or may yet come on, and nobody but us will stop it."""
+    may_be_on = not seen.machine.off or seen.start_unsettled
+    return lease_is_ours(seen, run) and may_be_on and not found_running(seen)
 
 
 def _address_is_still_ours(seen: Seen, goal: Down) -> bool:
@@ -117,7 +123,7 @@ RUNGS = (
         lambda seen, goal: lease_is_ours(seen, goal.run),
         Move.RELEASE_LEASE,
     ),
-    Rung("deadline", _deadline_is_armed, _arm_or_stop),
+    Rung("deadline", _deadline_is_armed, _arm_once_off),
     Rung(
         "address",
         _address_is_attached,
@@ -128,8 +134,8 @@ RUNGS = (
     Rung(
         "machine",
         lambda seen, _: seen.machine.running,
-        _start_or_finish_the_stop,
-        _machine_is_on,
+        _start_once_off,
+        lambda seen, goal: ours_to_stop(seen, goal.run),
         Move.STOP_MACHINE,
     ),
     Rung("agent", _agent_is_ready, lambda _: Move.GREET_AGENT),

@@ -12,10 +12,11 @@ from orchestrator.trip import Trip
 from vm_agent.protocol import Greeting
 
 
-async def look_up(run: Run, world: World) -> Seen:
+async def look_up(trip: Trip) -> Seen:
     """Everything that going up asks for. Raises what stands in the way: NotFound, Forbidden, WrongMachine."""
-    machine, address = await asyncio.gather(world.machines.look(run.instance), _address(run, world))
-    seen = Seen(machine, address)
+    run, world = trip.run, trip.world
+    machine, address = await asyncio.gather(trip.keeper.look(), _address(run, world))
+    seen = trip.saw(Seen(machine, address))
     if machine.running and lease_is_ours(seen, run):
         return await _look_inside(seen, run, world)
     return seen
@@ -23,12 +24,13 @@ async def look_up(run: Run, world: World) -> Seen:
 
 async def look_down(trip: Trip) -> Seen | None:
     """What coming down asks for: the machine alone, for nothing may delay its stop. None if it is gone for good."""
+    in_flight = trip.in_flight is not None and not trip.in_flight.done()  # before the look: what landed, it shows
     try:
-        trip.machine = await trip.world.machines.look(trip.run.instance)
+        machine = await trip.keeper.look()
     except NotFound:
+        trip.left_on = False
         return None
-    in_flight = trip.in_flight is not None and not trip.in_flight.done()
-    return Seen(trip.machine, trip.address, run=trip.view, in_flight=in_flight)
+    return trip.saw(Seen(machine, trip.address, None, trip.view, in_flight, trip.start_unsettled))
 
 
 def agent_ip(run: Run, seen: Seen) -> str:
@@ -45,21 +47,24 @@ def agent_ip(run: Run, seen: Seen) -> str:
     )
 
 
-def check_identity(greeting: Greeting, machine: Machine) -> None:
-    """An IP can answer from another VM: it has happened. Raises WrongMachine."""
+def is_ready(greeting: Greeting, machine: Machine) -> bool:
+    """It may be asked for the run: it is ready, and is known to be on that VM.
+
+    An IP can answer from another VM: it has happened. Raises WrongMachine.
+    """
     if greeting.instance_id not in {None, machine.id}:
         raise WrongMachine(
             f"The agent that answers for {machine.name} runs on instance {greeting.instance_id}, not on {machine.id}. "
             "Nothing was asked of it. Check which VM holds the address."
         )
+    return greeting.status == "ok" and greeting.instance_id is not None
 
 
 async def _look_inside(seen: Seen, run: Run, world: World) -> Seen:
     agent = world.agent(agent_ip(run, seen))
     greeting = await agent.greet(seen.epoch)
-    if greeting is None or greeting.status != "ok":
+    if greeting is None or not is_ready(greeting, seen.machine):
         return replace(seen, greeting=greeting)
-    check_identity(greeting, seen.machine)
     return replace(seen, greeting=greeting, run=await agent.find(run.key, run.mode, run.attempt))
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from orchestrator.boot import until_ready
 from orchestrator.collect import collect
-from orchestrator.errors import AgentRefused, Busy, Stockout
+from orchestrator.errors import AgentRefused, Busy, NoMachine
 from orchestrator.follow import follow
-from orchestrator.goal import refusal
-from orchestrator.ladder import Move, found_running, lease_is_ours
+from orchestrator.goal import left_by_a_run, refusal
+from orchestrator.ladder import Move, ours_to_stop
 from orchestrator.lease import Found, Lease, Phase, Remembered, next_epoch
 from orchestrator.look import agent_ip
+from orchestrator.policy import Policy
 from orchestrator.run import Outcome, Verdict
 from orchestrator.seen import Machine, Seen
 from orchestrator.together import together
@@ -22,7 +23,7 @@ from orchestrator.trip import Trip
 from vm_agent.protocol import StartRequest
 
 # Outcomes that another try of the same key would only repeat: it is answered from memory instead.
-_FINAL = {Outcome.SUCCEEDED, Outcome.FAILED, Outcome.INTERRUPTED, Outcome.TIMED_OUT}
+_FINAL = {Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED, Outcome.INTERRUPTED, Outcome.TIMED_OUT}
 
 
 async def climb(move: Move, seen: Seen, trip: Trip) -> Seen | None:
@@ -52,18 +53,18 @@ async def _claim(seen: Seen, trip: Trip) -> None:
         phase=Phase.CLAIMED,
         attempt=run.attempt,
         expires_at=now + policy.lease_ttl,
-        found=_as_found(seen.machine),
+        found=_as_found(seen.machine, policy),
         outcomes=before.outcomes if before else (),
     )
     trip.touched = True
     await trip.keeper.claim(seen.machine, lease)
 
 
-def _as_found(machine: Machine) -> Found:
-    if machine.lease is not None and machine.lease.phase is not Phase.FREE:
-        return machine.lease.found  # left by a run that died: how it was before *that* run
-    ip = machine.access_config.ip if machine.access_config else None
-    return Found(running=machine.running, ip=ip)
+def _as_found(machine: Machine, policy: Policy) -> Found:
+    found = Found(machine.running, machine.access_config.ip if machine.access_config else None)
+    if machine.lease is not None and left_by_a_run(machine, policy):
+        found = machine.lease.found  # how it was before the run that died over it
+    return replace(found, running=found.running and machine.running)
 
 
 async def _arm(seen: Seen, trip: Trip) -> None:
@@ -76,18 +77,21 @@ async def _attach(seen: Seen, trip: Trip) -> None:
 
 
 async def _start(seen: Seen, trip: Trip) -> None:
+    trip.before_start, trip.start_unsettled, trip.left_on = seen.machine, True, True
     try:
-        async with asyncio.timeout(trip.world.policy.start.total_seconds()):
-            await trip.world.machines.start(seen.machine)
-    except TimeoutError:
-        raise Stockout(f"{trip.run.instance} did not reach RUNNING within {trip.world.policy.start}.") from None
+        await trip.world.machines.start(seen.machine)
+    except NoMachine:
+        trip.start_unsettled = False  # a clear no; after anything else it may land yet
+        raise
+    trip.start_unsettled = False
 
 
-async def _wait_until_off(seen: Seen, trip: Trip) -> None:
-    if seen.machine.going_off:
-        await trip.world.clock.sleep(trip.world.policy.off_poll)
-    else:
-        await trip.world.machines.stop(seen.machine)
+async def _await(_seen: Seen, trip: Trip) -> None:
+    await trip.world.clock.sleep(trip.world.policy.off_poll)
+
+
+async def _stop_first(seen: Seen, trip: Trip) -> None:
+    await trip.world.machines.stop(seen.machine)
 
 
 async def _greet(seen: Seen, trip: Trip) -> None:
@@ -120,14 +124,11 @@ async def _follow(seen: Seen, trip: Trip) -> Seen | None:
 
 
 async def _settle(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
-    """What is on its way may be a start: a stop goes after it, whatever the VM shows by now.
-
-    Before the lease shows our nonce nothing was started, and the VM may be somebody else's.
-    """
-    if lease_is_ours(seen, trip.run) and not found_running(seen):
-        await trip.world.machines.stop(seen.machine, watch=False)
-    if trip.in_flight is not None:
-        await asyncio.wait({trip.in_flight}, timeout=trip.world.policy.off_poll.total_seconds())
+    """What is on its way may be a start: a stop goes after it at once, and again, until it has landed."""
+    assert trip.in_flight is not None  # noqa: S101 - else there is nothing to settle
+    if ours_to_stop(seen, trip.run) and not seen.machine.going_off:
+        await trip.world.machines.stop(seen.machine)
+    await asyncio.wait({trip.in_flight}, timeout=trip.world.policy.off_poll.total_seconds())
 
 
 async def _collect(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
@@ -139,20 +140,27 @@ async def _stop(seen: Seen, trip: Trip, verdict: Verdict) -> None:
     if seen.machine.going_off:
         return await trip.world.clock.sleep(trip.world.policy.off_poll)
     mark = trip.keeper.amend(lambda lease, now: _stopping(lease, now, trip, verdict))
-    for ended in await asyncio.gather(trip.world.machines.stop(seen.machine), mark, return_exceptions=True):
+    stopped, marked = await asyncio.gather(trip.world.machines.stop(seen.machine), mark, return_exceptions=True)
+    if stopped is None:
+        trip.start_unsettled = False  # Google does one after the other
+    for ended in (stopped, marked):
         if isinstance(ended, BaseException):
             raise ended
     return None
 
 
 def _stopping(lease: Lease, now: datetime, trip: Trip, verdict: Verdict) -> Lease:
+    marked = replace(lease, phase=Phase.STOPPING, expires_at=now + trip.world.policy.lease_ttl)
+    return _remembering(marked, now, trip, verdict)
+
+
+def _remembering(lease: Lease, now: datetime, trip: Trip, verdict: Verdict) -> Lease:
     policy = trip.world.policy
-    marked = replace(lease, phase=Phase.STOPPING, expires_at=now + policy.lease_ttl)
     if verdict.outcome not in _FINAL:
-        return marked
+        return lease
     result = _if_small(verdict.result, policy.remembered_result_bytes)
     ended = Remembered(trip.run.key, verdict.outcome, int(verdict.outcome.exit), now, result)
-    return marked.remembering(ended, policy.remembered_outcomes)
+    return lease.remembering(ended, policy.remembered_outcomes)
 
 
 def _if_small(result: Any, most: int) -> Any:
@@ -163,8 +171,9 @@ async def _detach(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
     await trip.world.addresses.detach(seen.machine)
 
 
-async def _release(_seen: Seen, trip: Trip, _verdict: Verdict) -> None:
-    await trip.keeper.release()
+async def _release(_seen: Seen, trip: Trip, verdict: Verdict) -> None:
+    """A VM that needed no stop was not marked: what is to be remembered is written here, at the latest."""
+    await trip.keeper.release(lambda lease, now: _remembering(lease, now, trip, verdict))
 
 
 _UP: dict[Move, tuple[str, str, Callable[[Seen, Trip], Awaitable[Seen | None]]]] = {
@@ -172,7 +181,8 @@ _UP: dict[Move, tuple[str, str, Callable[[Seen, Trip], Awaitable[Seen | None]]]]
     Move.ARM_DEADLINE: ("deadline", "Arming Google's own limit: off after {run.max_run} at most", _arm),
     Move.ATTACH_ADDRESS: ("attach", "Attaching {address.name} ({address.ip})", _attach),
     Move.START_MACHINE: ("start", "Starting {run.instance} in {run.zone}", _start),
-    Move.STOP_MACHINE: ("restop", "Waiting until {run.instance} is off", _wait_until_off),
+    Move.STOP_MACHINE: ("restop", "Stopping {run.instance}: it runs without a limit", _stop_first),
+    Move.AWAIT_MACHINE: ("wait", "Waiting for what {run.instance} is doing to end", _await),
     Move.GREET_AGENT: ("boot", "Waiting for the agent on {run.instance}", _greet),
     Move.INVOKE: ("invoke", "Asking for the {run.mode}", _invoke),
     Move.FOLLOW: ("job", "Running the job", _follow),

@@ -51,6 +51,7 @@ class Policy:
     # Following.
     log_poll: timedelta = seconds(25)  # how long the agent holds a question that has no answer yet
     lost_agent: timedelta = minutes(3)  # silence of the agent before its run counts as lost
+    last_output: timedelta = minutes(1)  # a burst at the job's end is shown within this, while its bytes keep coming
     grace: timedelta = seconds(20)  # the agent ends a run at its deadline by itself; after this we do it
     collect: timedelta = minutes(5)  # artifacts and log are copied within this, then the VM stops anyway
 
@@ -63,3 +64,8 @@ class Policy:
     # Memory. The lease value lives in VM metadata, which holds 256 KB.
     remembered_outcomes: int = 50
     remembered_result_bytes: int = 2048
+
+    @property
+    def climb(self) -> timedelta:
+        """From the first look until the job works, with a stop before the start if need be; after this we give up."""
+        return self.down + self.start + self.boot

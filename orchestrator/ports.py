@@ -2,7 +2,7 @@
 
 All methods raise only `orchestrator.errors`. Transient failures were already tried again within `policy` when they
 surface. A method that changes something returns once the change is done and known to have succeeded; cancelled
-before that, it first lets a request that was already sent be answered, for a request in flight cannot be unsent.
+before that, it first sees through what it has sent, for a request in flight cannot be unsent.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -25,10 +25,11 @@ class Machines(Protocol):
     async def start(self, machine: Machine) -> None:
         """Ask for a start and see the operation through. Fine if it is already running. Stockout, QuotaExceeded."""
 
-    async def stop(self, machine: Machine, *, watch: bool = True) -> None:
-        """Ask for a stop; with `watch` see the operation through. Fine if it is already off or gone.
+    async def stop(self, machine: Machine) -> None:
+        """Ask for a stop and see the operation through. Fine if it is already off or gone.
 
-        Never waits behind other requests. "Off" is what `look` shows afterwards, not what this returns.
+        Never waits behind other requests; cancelled, it does not see the operation through. "Off" is what `look`
+        shows afterwards, not what this returns.
         """
 
     async def arm(self, machine: Machine, limit: timedelta) -> None:

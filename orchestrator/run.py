@@ -115,7 +115,7 @@ class PhaseTime:
 class CopiedFile:
     """One file that was copied out of the VM."""
 
-    path: str  # as the job named it; the log is "log"
+    path: str  # as the job named it; the log is "log.txt"
     size: int  # bytes
     sha256: str  # hex
     saved_to: str

@@ -77,7 +77,8 @@ class Seen:
     address: Address | None = None
     greeting: Greeting | None = None
     run: RunView | None = None
-    in_flight: bool = False  # a request of ours was sent and is not answered yet
+    in_flight: bool = False  # a request of ours was sent, and what came of it is not known yet
+    start_unsettled: bool = False  # a START was sent, and nobody told us how it ended: it may still land
 
     @property
     def epoch(self) -> int:

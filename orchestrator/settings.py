@@ -29,6 +29,9 @@ LONGEST_TIMEOUT = timedelta(
 _NAME = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _PROJECT = rf"(?:(?:[-a-z0-9]{{1,63}}\.)*{_NAME}:)?(?:[0-9]{{1,19}}|[a-z0-9](?:[-a-z0-9]{{0,61}}[a-z0-9])?)"
 _ZONE = r"[a-z]+(?:-[a-z]+)+\d+-[a-z][a-z0-9]*"
+_WITHOUT_GOOGLE = (
+    '  (To try it without Google: mayfly emulator --demo, and in another terminal: eval "$(mayfly emulator env)")'
+)
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -203,7 +206,10 @@ class _OurToml(TomlConfigSettingsSource):
     """`mayfly.toml`, whose names may be written as in the environment, and must all be known."""
 
     def __init__(self, settings_cls: type[BaseSettings]):
-        super().__init__(settings_cls, TOML_FILE)
+        try:
+            super().__init__(settings_cls, TOML_FILE)
+        except ValueError as wrong:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+            raise BadUsage(f"{TOML_FILE} cannot be read: {wrong}") from wrong
         known = settings_cls.model_fields.keys()
         self.init_kwargs = {name.lower(): value for name, value in self.init_kwargs.items()}
         if unknown := sorted(self.init_kwargs.keys() - known):
@@ -215,11 +221,14 @@ def read_settings(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as wrong:
-        problems = "\n".join(f"  {_sentence(error)}" for error in wrong.errors(include_url=False))
-    except (SettingsError, ValueError) as unreadable:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        errors = wrong.errors(include_url=False)
+        problems = "\n".join(f"  {_sentence(error)}" for error in errors)
+        if any(error["loc"] == ("project_id",) and error["type"] == "missing" for error in errors):
+            problems += f"\n{_WITHOUT_GOOGLE}"
+    except (SettingsError, ValueError) as unreadable:  # an .env that is not UTF-8
         problems = f"  {unreadable}"
     raise BadUsage(
-        f"The settings are not complete:\n{problems}\n"
+        f"Settings are missing or wrong:\n{problems}\n"
         "Set them in the environment, in .env, in mayfly.toml or as flags (mayfly run --help)."
     )
 

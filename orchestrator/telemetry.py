@@ -1,7 +1,8 @@
 """Events as JSON lines for Cloud Logging: `severity`, `message`, `time`, and fields to search by."""
 
 import codecs
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, TextIO
 
 from orchestrator.events import Ended, Event, JobOutput, JobProgress, Note, PhaseEnded, PhaseStarted
@@ -16,11 +17,13 @@ class JsonLog:
     def __init__(self, stream: TextIO, **fields: Any):
         import structlog  # noqa: PLC0415 - a tenth of a second that the live view need not pay
 
-        processors: list[Any] = [
-            structlog.processors.TimeStamper(fmt="iso", key="time"),
-            structlog.processors.EventRenamer("message"),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ]
+        def render(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> str:
+            message = entry.pop("event")
+            return json_line(
+                {"severity": entry["severity"], "time": entry["time"], "message": message, **entry}, stream
+            )
+
+        processors: list[Any] = [structlog.processors.TimeStamper(fmt="iso", key="time"), render]
         self._log = structlog.wrap_logger(structlog.WriteLogger(stream), processors, **fields)
         self._lines = Lines()
         self._tenth = -1
@@ -30,10 +33,8 @@ class JsonLog:
         match event:
             case PhaseStarted():
                 self._say("INFO", event.sentence, phase=event.name)
-            case PhaseEnded(error=None):
-                self._say("INFO", f"{event.name}: {event.seconds:.1f} s", phase=event.name, seconds=event.seconds)
             case PhaseEnded():
-                self._say("WARNING", f"{event.name}: {event.error}", phase=event.name, seconds=event.seconds)
+                self._end_phase(event)
             case JobOutput():
                 for line in self._lines.feed(event.data):
                     self._say("INFO", line, source="job")
@@ -44,6 +45,12 @@ class JsonLog:
             case Ended():
                 self._end(event.receipt)
 
+    def _end_phase(self, phase: PhaseEnded) -> None:
+        if phase.name == "job":
+            self._flush()
+        severity, what = ("INFO", f"{phase.seconds:.1f} s") if phase.error is None else ("WARNING", phase.error)
+        self._say(severity, f"{phase.name}: {what}", phase=phase.name, seconds=phase.seconds)
+
     def _progress(self, progress: JobProgress) -> None:
         # A line for every tenth of the way: each line costs money in Cloud Logging, and few are read.
         tenth = -1 if progress.fraction is None else int(progress.fraction * 10)
@@ -52,9 +59,12 @@ class JsonLog:
         self._tenth = tenth
 
     def _end(self, receipt: Receipt) -> None:
+        self._flush()
+        self._say(severity_of(receipt), sentence_of(receipt), outcome=receipt.outcome, exit_code=receipt.exit_code)
+
+    def _flush(self) -> None:
         for line in self._lines.end():
             self._say("INFO", line, source="job")
-        self._say(severity_of(receipt), sentence_of(receipt), outcome=receipt.outcome, exit_code=receipt.exit_code)
 
     def _say(self, severity: str, message: str, **fields: Any) -> None:
         self._log.msg(message, severity=severity, **fields)
@@ -88,6 +98,16 @@ class Lines:
         yield line[: self._longest]
         for start in range(self._longest, len(line), self._longest):
             yield line[start : start + self._longest]
+
+
+def json_line(fields: Mapping[str, Any], stream: TextIO) -> str:
+    """The fields as one line for the stream; escaped where its encoding lacks a letter."""
+    line = json.dumps(fields, ensure_ascii=False, default=str)
+    try:
+        line.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(fields, default=str)
+    return line
 
 
 def progress_sentence(progress: JobProgress) -> str:

@@ -5,11 +5,12 @@ The decisions do not depend on it, except that nothing needs to come down that w
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from orchestrator.errors import MayflyError
-from orchestrator.events import PhaseEnded, PhaseStarted
+from orchestrator.events import Event, PhaseEnded, PhaseStarted
+from orchestrator.ladder import ours_to_stop
 from orchestrator.lease_keeper import LeaseKeeper
 from orchestrator.ports import World
 from orchestrator.run import CopiedFile, PhaseTime, Run, Verdict
@@ -20,27 +21,40 @@ from vm_agent.protocol import RunView
 class Trip:
     """The orders, the world, and what was seen and done."""
 
-    def __init__(self, run: Run, world: World) -> None:
+    def __init__(self, run: Run, world: World, called_off: asyncio.Event) -> None:
         self.run = run
         self.world = world
-        self.keeper = LeaseKeeper(run, world)
+        self.called_off = called_off
+        self.keeper = LeaseKeeper(run, world, self.tell)
         self.started_at: datetime = world.clock.now()
         self.touched = False  # something was asked to change: from here on there is a way down
         self.invoked = False  # the agent was asked: from here on the run may be live, whatever we hear
         self.conflicts = 0
-        self.in_flight: asyncio.Task[Verdict] | None = (
-            None  # the way up, abandoned before its last request was answered
-        )
+        self.in_flight: asyncio.Task[Verdict] | None = None  # the way up, left before its last request had settled
+        self.start_unsettled = False  # we sent a START, and do not know that it has landed, or never will
+        self.before_start: Machine | None = None  # as it was when we sent it
+        self.left_on = False  # by the last look the VM is on, or may come on, and is ours to stop
         self.machine: Machine | None = None  # as last seen
         self.address: Address | None = None
         self.view: RunView | None = None  # the run, as the agent last showed it
         self.log_offset = 0  # bytes of the job's output that were shown
         self.copied: list[CopiedFile] = []
+        self.not_copied: list[str] = []  # what of the output stayed on the VM, and why
         self.phases: list[PhaseTime] = []
 
-    def saw(self, seen: Seen) -> None:
+    def saw(self, seen: Seen) -> Seen:
         """Remember the last look."""
         self.machine, self.address, self.view = seen.machine, seen.address, seen.run or self.view
+        if ours_to_stop(seen, self.run):
+            self.left_on = True
+        elif seen.machine.off and not seen.start_unsettled:
+            self.left_on = False
+        return seen
+
+    def tell(self, event: Event) -> None:
+        """Whoever listens may fail; that is no reason to leave a VM on."""
+        with suppress(Exception):
+            self.world.tell(event)
 
     @contextmanager
     def phase(self, name: str, sentence: str) -> Iterator[None]:
@@ -48,12 +62,12 @@ class Trip:
         goes_on = bool(self.phases) and self.phases[-1].name == name
         started = self.phases.pop().started if goes_on else self.world.clock.now()
         if not goes_on:
-            self.world.tell(PhaseStarted(name, started, sentence))
+            self.tell(PhaseStarted(name, started, sentence))
         error: str | None = None
         try:
             yield
-        except MayflyError as failure:
-            error = str(failure)
+        except Exception as failure:
+            error = str(failure) if isinstance(failure, MayflyError) else repr(failure)
             raise
         except asyncio.CancelledError:
             error = "called off"
@@ -62,4 +76,4 @@ class Trip:
             ended = self.world.clock.now()
             seconds = (ended - started) / timedelta(seconds=1)
             self.phases.append(PhaseTime(name, started, round(seconds, 3)))
-            self.world.tell(PhaseEnded(name, ended, seconds, error))
+            self.tell(PhaseEnded(name, ended, seconds, error))

@@ -89,6 +89,21 @@ async def test_a_second_run_is_busy_and_a_key_is_for_one_order(agent: AgentClien
         await agent.start("monday", 1, Mode.RUN, StartRequest(params={"other": 1}))
 
 
+async def test_a_no_after_a_try_that_was_not_answered_is_not_a_clear_no() -> None:
+    """The try that was lost may have been a yes, and its run live."""
+    tries: list[Asked] = []
+
+    async def lose_the_first(asked: Asked) -> Answer:
+        tries.append(asked)
+        return None if len(tries) == 1 else http(409, {"title": "Busy", "status": 409, "code": "stale-epoch"})
+
+    async with serving(lose_the_first) as url, client_of(url) as client:
+        with pytest.raises(AgentSilent, match="did not answer"):
+            await client.start("monday", 7, Mode.RUN, WAIT)
+        with pytest.raises(Busy):
+            await client.start("monday", 7, Mode.RUN, WAIT)
+
+
 async def test_an_epoch_that_is_over_is_busy(agent: AgentClient) -> None:
     await agent.greet(9)
     with pytest.raises(Busy):

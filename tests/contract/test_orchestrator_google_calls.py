@@ -58,22 +58,70 @@ async def test_after_a_refusal_the_next_try_is_a_new_request(emulator: Running, 
     assert len(set(request_ids)) == 2
 
 
-async def test_cancelling_a_start_settles_the_request_and_abandons_the_wait(emulator: Running) -> None:
+async def test_a_start_is_seen_through_before_its_cancellation_shows(emulator: Running) -> None:
+    """Until its operation has ended, the VM may look as if it had never been started."""
+    waiting, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def hold_waits(asked: Asked) -> bytes:
+        if asked.path.endswith("/wait"):
+            waiting.set()
+            await may_answer.wait()
+        return await passed_on(asked, emulator.port)
+
+    async with serving(hold_waits) as url, google_at(url) as google:
+        machine = await google.machines.look(VM)
+        starting = asyncio.create_task(google.machines.start(machine))
+        await waiting.wait()
+        starting.cancel()
+        await google.machines.look(VM)
+        assert not starting.done()
+        may_answer.set()
+        await asyncio.wait([starting])
+        assert starting.cancelled()
+        await google.machines.stop(machine)
+
+
+async def test_a_start_that_is_called_off_is_not_tried_again(emulator: Running) -> None:
+    sent, may_fail = asyncio.Event(), asyncio.Event()
+
+    async def lose_starts(asked: Asked) -> bytes | None:
+        if asked.path.endswith("/start"):
+            sent.set()
+            await may_fail.wait()
+            return None
+        return await passed_on(asked, emulator.port)
+
+    async with serving(lose_starts) as url, google_at(url) as google:
+        starting = asyncio.create_task(google.machines.start(await google.machines.look(VM)))
+        await sent.wait()
+        starting.cancel()
+        await asyncio.sleep(0)
+        sent.clear()
+        may_fail.set()
+        await asyncio.wait([starting])
+        assert starting.cancelled()
+        assert not sent.is_set()
+
+
+async def test_cancelling_a_stop_settles_the_request_and_abandons_the_wait(emulator: Running) -> None:
     waiting = asyncio.Event()
 
     async def hold_waits(asked: Asked) -> bytes:
         if asked.path.endswith("/wait"):
             waiting.set()
             await asyncio.Event().wait()
-        return (await passed_on(asked, emulator.port)).replace(b'"DONE"', b'"RUNNING"')
+        return await passed_on(asked, emulator.port)
 
-    async with serving(hold_waits) as url, google_at(url) as google:
-        starting = asyncio.create_task(google.machines.start(await google.machines.look(VM)))
-        await waiting.wait()
-        starting.cancel()
-        await asyncio.wait([starting])
-        assert starting.cancelled()
-        await google.machines.stop(await google.machines.look(VM), watch=False)
+    async with google_at(emulator.url) as google:
+        await google.machines.start(await google.machines.look(VM))
+        async with serving(hold_waits) as url, google_at(url) as held_up:
+            stopping = asyncio.create_task(held_up.machines.stop(await google.machines.look(VM)))
+            await waiting.wait()
+            stopping.cancel()
+            await asyncio.wait([stopping])
+            assert stopping.cancelled()
+        while not (await google.machines.look(VM)).off:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_start_that_was_sent_is_settled_before_its_cancellation_shows(emulator: Running) -> None:
@@ -111,7 +159,7 @@ async def test_a_stop_goes_out_while_every_other_thread_is_held_up(emulator: Run
     async with serving(hold_all_but_stops) as url, google_at(url) as google:
         looks = [asyncio.create_task(google.machines.look(VM)) for _ in range(20)]
         await asyncio.sleep(0)
-        await google.machines.stop(machine, watch=False)
+        await google.machines.stop(machine)
         for look in looks:
             look.cancel()
         await asyncio.gather(*looks, return_exceptions=True)

@@ -18,7 +18,7 @@ import httpx
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed
 from orchestrator.drive import drive
-from orchestrator.events import Event, JobOutput
+from orchestrator.events import Event, JobOutput, PhaseStarted
 from orchestrator.lease import Lease, read_lease
 from orchestrator.policy import Patience, Policy, seconds
 from orchestrator.run import Receipt
@@ -100,12 +100,13 @@ class Lab:
         policy: Policy = IMPATIENT,
         called_off: asyncio.Event | None = None,
         bugs: Mapping[str, list[Exception]] | None = None,
+        tell: Callable[[Event], None] | None = None,
         **settings: Any,
     ) -> Receipt:
-        """`mayfly run JOB`, in this process. `bugs`: what a port's verb ("machines.start") raises before it works."""
+        """`mayfly run JOB`, in this process. `bugs`: what verbs of a port ("machines.start,stop") raise at first."""
         chosen = self.settings(**settings)
         wanted = FunctionJob(function=job) if isinstance(job, str) else job
-        async with open_world(chosen, policy, self.told.append) as world:
+        async with open_world(chosen, policy, tell or self.told.append) as world:
             for verb, errors in (bugs or {}).items():
                 _plant(world, verb, errors)
             now = world.clock.now()
@@ -145,6 +146,16 @@ class Lab:
         items = (await self.vm())["metadata"].get("items", [])
         return read_lease({item["key"]: item["value"] for item in items}.get("mayfly-lease"))
 
+    async def write_lease(self, value: str | None) -> None:
+        """As anybody could who may write the VM's metadata; None wipes it off."""
+        metadata = (await self.vm())["metadata"]
+        items = [item for item in metadata["items"] if item["key"] != "mayfly-lease"]
+        items += [] if value is None else [{"key": "mayfly-lease", "value": value}]
+        path = "compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm/setMetadata"
+        async with httpx.AsyncClient() as client:
+            body = {"fingerprint": metadata["fingerprint"], "items": items}
+            (await client.post(f"{self.emulator.url}/{path}", json=body)).raise_for_status()
+
     async def inject(self, **rule: Any) -> None:
         """Add a fault rule; the test ends badly if it is never spent."""
         async with httpx.AsyncClient() as client:
@@ -174,23 +185,28 @@ class Lab:
 
 def _plant(world: Any, verb: str, errors: list[Exception]) -> None:
     """No cloud and no wire can make our own code fail; this does, in front of the real thing."""
-    port, _, name = verb.partition(".")
+    port, _, names = verb.partition(".")
     if port in {"agent", "output"}:
         client = getattr(world, port)
-        setattr(world, port, lambda ip: _Failing(client(ip), name, errors))
+        setattr(world, port, lambda ip: _Failing(client(ip), names.split(","), errors))
     else:
-        setattr(world, port, _Failing(getattr(world, port), name, errors))
+        setattr(world, port, _Failing(getattr(world, port), names.split(","), errors))
 
 
 class _Failing:
-    def __init__(self, real: Any, verb: str, errors: list[Exception]) -> None:
-        self._real, self._verb, self._errors = real, verb, errors
+    def __init__(self, real: Any, verbs: Sequence[str], errors: list[Exception]) -> None:
+        self._real, self._verbs, self._errors = real, verbs, errors
 
     def __getattr__(self, name: str) -> Any:
-        return self._fail if name == self._verb and self._errors else getattr(self._real, name)
+        return self._fail if name in self._verbs and self._errors else getattr(self._real, name)
 
     async def _fail(self, *_: Any, **__: Any) -> None:
         raise self._errors.pop(0)
+
+
+def in_phase(lab: Lab, name: str) -> Callable[[], bool]:
+    """Whether that phase has begun."""
+    return lambda: any(isinstance(event, PhaseStarted) and event.name == name for event in lab.told)
 
 
 MUTATIONS: Sequence[str] = (

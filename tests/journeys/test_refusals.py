@@ -1,17 +1,20 @@
 """What is wrong before anything is started: the exit code, the sentence, and that nothing was touched."""
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed
-from orchestrator.errors import Forbidden, NotFound
+from orchestrator.errors import BadUsage, Forbidden, NotFound
 from orchestrator.lease import Lease, Phase
+from orchestrator.policy import minutes
 from orchestrator.run import Outcome
-from tests.journeys.lab import MUTATIONS, Lab, a_lab, a_world
+from tests.journeys.lab import IMPATIENT, MUTATIONS, Lab, a_lab, a_world, in_phase
 
 
 def leased(value: str, **vm: str) -> Seed:
@@ -38,6 +41,13 @@ async def test_a_wrong_name_is_exit_3_and_nothing_is_touched(lab: Lab, wrong: di
     assert lab.requests(*MUTATIONS) == []
 
 
+@pytest.mark.parametrize("change", [{"address_policy": "release"}, {"out": Path("/dev/null/out")}], ids=str)
+async def test_what_would_fail_only_at_the_end_is_refused_at_the_start(lab: Lab, change: dict[str, Any]):
+    with pytest.raises(BadUsage):
+        await lab.run("main:run", **change)
+    assert lab.requests() == lab.requests("secrets.versions.access")
+
+
 async def test_a_zone_that_does_not_exist_is_exit_3(lab: Lab):
     receipt = await lab.run("main:run", zone="us-central1-z")
     assert receipt.exit_code == 3
@@ -60,6 +70,18 @@ async def test_a_vm_that_is_adopted_is_used_and_left_running_as_it_was(tmp_path:
         assert (receipt.exit_code, receipt.cleanup) == (0, "confirmed")
         assert lab.requests("instances.start", "instances.stop", "instances.deleteAccessConfig") == []
         assert (await lab.address())["status"] == "IN_USE"
+        await lab.all_is_well(still_on=["gpu-vm"])
+
+
+async def test_a_job_that_is_called_off_on_an_adopted_vm_is_said_to_be_at_work_still(tmp_path: Path):
+    async with a_lab(tmp_path, a_world(status="RUNNING", address="gpu-ip")) as lab:
+        called_off = asyncio.Event()
+        running = asyncio.create_task(lab.run("main:for_ever", on_running="adopt", called_off=called_off))
+        await lab.until(in_phase(lab, "job"))
+        called_off.set()
+        receipt = await running
+        assert (receipt.exit_code, receipt.cleanup) == (143, "confirmed")
+        assert "the job may be at work" in receipt.detail
         await lab.all_is_well(still_on=["gpu-vm"])
 
 
@@ -103,7 +125,7 @@ async def test_a_lease_that_a_dead_run_left_is_taken_over(tmp_path: Path):
         run_deadline=datetime.now(UTC) - timedelta(minutes=1),
     )
     async with a_lab(tmp_path, leased(dead.to_json(), status="RUNNING", address="gpu-ip")) as lab:
-        receipt = await lab.run("main:run")
+        receipt = await lab.run("main:run", policy=replace(IMPATIENT, start=minutes(5)))
         assert (receipt.exit_code, receipt.cleanup) == (0, "confirmed")
         assert [entry["verb"] for entry in lab.requests("instances.start", "instances.stop")] == [
             "instances.stop",  # it ran unarmed

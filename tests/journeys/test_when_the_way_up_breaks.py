@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from orchestrator.policy import seconds
 from orchestrator.run import Outcome, Receipt
+from tests.contract.wires import Asked, passed_on, serving
 from tests.journeys.lab import IMPATIENT, Lab, a_lab, a_world, starts_the_agent
 
 REPORTS_A_FAILURE = r"""#!/bin/bash
@@ -59,6 +61,30 @@ async def test_a_vm_that_powers_itself_off_while_it_boots_is_exit_4_at_once(tmp_
         assert (receipt.outcome, receipt.exit_code) == (Outcome.AGENT_FAULT, 4)
         assert undone(receipt)
         await lab.all_is_well()
+
+
+async def test_a_vm_that_goes_off_while_it_boots_is_noticed_without_leave_to_read_its_report(tmp_path: Path):
+    async with a_lab(tmp_path, a_world('#!/bin/bash\n"$MAYFLY_POWEROFF"\n')) as lab:
+        denied = {"status": 403, "reason": "forbidden", "message": "Required 'compute.instances.getGuestAttributes'"}
+        await lab.inject(on="instances.getGuestAttributes", times=None, reply=denied)
+        receipt = await lab.run("main:run")
+        assert (receipt.outcome, receipt.exit_code) == (Outcome.AGENT_FAULT, 4)
+        assert "while it booted" in receipt.detail
+        assert undone(receipt)
+        await lab.all_is_well()
+
+
+async def test_a_change_that_google_forgets_is_not_asked_for_for_ever(lab: Lab):
+    async def forget_the_deadline(asked: Asked) -> bytes:
+        return (await passed_on(asked, lab.emulator.port)).replace(b'"STOP"', b'"NONE"')
+
+    async with serving(forget_the_deadline) as url:
+        policy = replace(IMPATIENT, start=seconds(1), boot=seconds(1), down=seconds(5))
+        receipt = await lab.run("main:run", compute_emulator_host=urlsplit(url).netloc, policy=policy)
+    assert (receipt.outcome, receipt.exit_code) == (Outcome.NO_MACHINE, 3)
+    assert "arm-deadline" in receipt.detail
+    assert undone(receipt)
+    assert lab.requests("instances.start") == []
 
 
 async def test_a_key_that_the_agent_does_not_know_is_exit_4(tmp_path: Path):

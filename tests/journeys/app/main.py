@@ -1,5 +1,6 @@
 """The user's own `main.py`, as the agent finds it: what the journeys run on the emulated VM."""
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -62,4 +63,15 @@ def kill_the_agent() -> None:
     agent = keeper and keeper.parent()
     assert agent is not None
     agent.kill()
+    time.sleep(3600)
+
+
+def with_a_large_file(context: Context) -> None:
+    with (context.artifacts / "model.bin").open("wb") as file:
+        file.truncate(300 << 20)
+
+
+def power_off() -> None:
+    """The VM goes off under the run."""
+    subprocess.run(["poweroff"], check=True)
     time.sleep(3600)

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.errors import BadResource, Busy
 from orchestrator.goal import Down, Up, goal_of, refusal
-from orchestrator.lease import Phase
+from orchestrator.lease import Found, Phase
 from orchestrator.policy import Policy
 from orchestrator.run import OnRunning, Outcome
 from orchestrator.seen import AccessConfig, Address, Seen
@@ -83,9 +83,10 @@ def test_a_vm_left_on_is_not_taken_while_its_run_may_be_live():
         expires_at=NOON - timedelta(hours=1),
         run_deadline=NOON + timedelta(minutes=1),
     )
-    assert isinstance(refusal(Seen(running(a_machine(lease=lease)), ADDRESS), a_run(), POLICY), Busy)
+    left_on = replace(running(a_machine(lease=lease)), last_start=NOON - timedelta(hours=2))
+    assert isinstance(refusal(Seen(left_on, ADDRESS), a_run(), POLICY), Busy)
     later = replace(lease, run_deadline=NOON - timedelta(seconds=1))
-    assert refusal(Seen(running(a_machine(lease=later)), ADDRESS), a_run(), POLICY) is None
+    assert refusal(Seen(replace(left_on, lease=later), ADDRESS), a_run(), POLICY) is None
 
 
 def test_an_address_that_another_vm_uses_is_never_taken_from_it():
@@ -100,8 +101,37 @@ def test_an_address_that_is_on_our_own_vm_is_no_obstacle():
     assert refusal(Seen(a_machine(), used), a_run(), POLICY) is None
 
 
-def test_a_suspended_vm_cannot_be_used():
-    assert isinstance(refusal(Seen(a_machine(status="SUSPENDED"), ADDRESS), a_run(), POLICY), BadResource)
+@pytest.mark.parametrize("lease", [None, a_lease(nonce="theirs", expires_at=NOON - timedelta(hours=1))])
+def test_a_suspended_vm_cannot_be_used(lease):
+    suspended = a_machine(status="SUSPENDED", lease=lease)
+    assert isinstance(refusal(Seen(suspended, ADDRESS), a_run(), POLICY), BadResource)
+
+
+def test_a_vm_that_was_started_after_a_dead_runs_lease_is_somebody_elses():
+    """That run did not leave it on, so it is not ours to stop."""
+    lease = a_lease(nonce="theirs", expires_at=NOON - timedelta(hours=1))
+    assert isinstance(refusal(Seen(running(a_machine(lease=lease)), ADDRESS), a_run(), POLICY), Busy)
+    left_on = replace(running(a_machine(lease=lease)), last_start=NOON - timedelta(hours=2))
+    assert refusal(Seen(left_on, ADDRESS), a_run(), POLICY) is None
+
+
+@pytest.mark.parametrize("status", ["PROVISIONING", "STAGING", "REPAIRING", "LEVITATING"])
+def test_only_a_vm_that_runs_is_adopted(status):
+    """Nobody could tell later that it was somebody else who had switched it on."""
+    error = refusal(Seen(a_machine(status=status), ADDRESS), a_run(on_running=OnRunning.ADOPT), POLICY)
+    assert isinstance(error, Busy)
+
+
+def test_an_address_on_a_vm_of_the_same_name_in_another_zone_is_in_use():
+    used = Address("gpu-ip", "34.1.2.3", ("https://x/projects/demo/zones/us-central1-b/instances/gpu-vm",))
+    assert isinstance(refusal(Seen(a_machine(), used), a_run(), POLICY), BadResource)
+
+
+def test_an_adopted_vm_that_somebody_stopped_before_the_run_is_not_ours_to_start():
+    stopped = a_machine(lease=a_lease(found=Found(running=True)))
+    goal = goal_of(Seen(stopped, ADDRESS), a_run())
+    assert isinstance(goal, Down)
+    assert goal.verdict.outcome is Outcome.NO_MACHINE
 
 
 def test_an_adopted_vm_keeps_the_address_it_has():

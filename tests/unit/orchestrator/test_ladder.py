@@ -76,9 +76,19 @@ def test_an_adopted_vm_is_used_without_a_deadline_of_ours():
     assert next_move(Seen(adopted, ADDRESS), UP) is Move.GREET_AGENT
 
 
-def test_a_stop_that_is_on_its_way_is_finished_before_anything_is_started():
-    stopping = replace(attached(armed(OURS)), status="STOPPING")
-    assert next_move(Seen(stopping, ADDRESS), UP) is Move.STOP_MACHINE
+@pytest.mark.parametrize("machine", [OURS, attached(armed(OURS))], ids=["bare", "ready"])
+def test_a_stop_that_is_on_its_way_is_waited_for_before_anything_is_started(machine):
+    assert next_move(Seen(replace(machine, status="STOPPING"), ADDRESS), UP) is Move.AWAIT_MACHINE
+
+
+@pytest.mark.parametrize("status", ["PROVISIONING", "STAGING", "REPAIRING", "LEVITATING"])
+def test_only_a_vm_that_is_off_is_started(status):
+    assert next_move(Seen(replace(attached(armed(OURS)), status=status), ADDRESS), UP) is Move.AWAIT_MACHINE
+
+
+def test_an_adopted_vm_that_went_off_is_not_started_unarmed():
+    adopted = attached(a_machine(lease=a_lease(found=Found(running=True))))
+    assert next_move(Seen(adopted, ADDRESS), UP) is Move.ARM_DEADLINE
 
 
 def test_another_address_on_the_nic_is_replaced():
@@ -117,6 +127,10 @@ def test_coming_down_the_last_rung_that_still_holds_is_next(seen, move):
 def test_off_is_something_we_saw_a_stop_older_than_the_start_is_not_one():
     stale = replace(attached(OURS), last_start=NOON, last_stop=NOON - timedelta(seconds=1))
     assert next_move(Seen(stale, ADDRESS), DOWN) is Move.STOP_MACHINE
+
+
+def test_a_start_that_may_yet_land_is_followed_by_a_stop_though_the_vm_looks_off():
+    assert next_move(Seen(OURS, ADDRESS, start_unsettled=True), DOWN) is Move.STOP_MACHINE
 
 
 def test_a_status_that_nobody_knows_counts_as_on():

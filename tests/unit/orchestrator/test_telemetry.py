@@ -53,6 +53,17 @@ def test_the_jobs_lines_are_whole_whatever_pieces_they_came_in() -> None:
     assert all(line["source"] == "job" for line in lines[:3])
 
 
+def test_a_last_line_without_its_end_is_told_before_the_job_is_over() -> None:
+    lines = logged(JobOutput(b"rest"), PhaseEnded("job", NOON, 1), ended(Outcome.SUCCEEDED))
+    assert [line["message"] for line in lines[:2]] == ["rest", "job: 1.0 s"]
+
+
+def test_what_a_person_reads_first_comes_first() -> None:
+    stream = StringIO()
+    JsonLog(stream, execution="x")(Note("NOTICE", "well"))
+    assert list(json.loads(stream.getvalue())) == ["severity", "time", "message", "execution"]
+
+
 def test_progress_costs_a_line_for_every_tenth_of_the_way() -> None:
     lines = logged(*(JobProgress(step / 1000, f"step {step}") for step in range(1000)))
     assert [line["message"] for line in lines[:2]] == ["0 %: step 0", "10 %: step 100"]
