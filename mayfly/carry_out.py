@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from mayfly.call_off import CallOff
 from mayfly.order import Order, read_job
+from mayfly.ready import check_ready
 from orchestrator.clock import SystemClock
 from orchestrator.errors import BadUsage, MayflyError
 from orchestrator.events import Ended, Event, Note
-from orchestrator.run import Receipt, Run
+from orchestrator.run import Outcome, Receipt, Run, VmUse
 from orchestrator.settings import Settings
 
 Tell = Callable[[Event], None]
@@ -22,43 +23,65 @@ def carry_out(settings: Settings, order: Order, *, as_json: bool) -> int:
     """Run the order to its end, print the receipt, and return the exit code."""
     if order.job is None:
         order = replace(order, job=read_job(settings.mayfly_job, command=None))
-    with _audience(settings) as tell:
+    panel = not (as_json or settings.on_cloud_run) and sys.stdout.isatty()
+    with _audience(settings, panel_follows=panel) as tell:
+        check_ready(settings)
         receipt = asyncio.run(_drive(settings, order, _undisturbed(tell)))
     with suppress(OSError):
-        _print_receipt(receipt, settings, as_json=as_json)
+        _print_receipt(receipt, settings, panel=panel)
     return int(receipt.exit_code)
 
 
 async def _drive(settings: Settings, order: Order, tell: Tell) -> Receipt:
+    from orchestrator.account import outcome_of  # noqa: PLC0415
     from orchestrator.drive import drive  # noqa: PLC0415 - after the view is up: these imports take their time
     from orchestrator.wiring import make_run, open_world, policy_of  # noqa: PLC0415
 
-    called_off = asyncio.Event()
-    _listen_for_signals(called_off, tell, on_cloud_run=settings.on_cloud_run)
+    call_off = CallOff(tell)
+    call_off.listen(on_cloud_run=settings.on_cloud_run)
     policy = policy_of(settings)
     run = make_run(settings, policy, **vars(order), now=SystemClock().now())
-    try:
-        async with open_world(settings, policy, tell) as world:
-            return await drive(run, world, called_off)
-    except BadUsage:
-        raise
-    except MayflyError as error:  # the agent's key cannot be read: drive has not begun, nothing was touched
-        return _not_begun(run, error, tell)
+
+    async def there_and_back() -> Receipt:
+        try:
+            async with open_world(settings, policy, tell) as world:
+                call_off.begun = True
+                return await drive(run, world, call_off.asked)
+        except BadUsage:
+            raise
+        except MayflyError as error:  # the agent's key cannot be read: drive has not begun, nothing was touched
+            return _told(_receipt(run, outcome_of(error), str(error)), tell)
+
+    driving, leaving = asyncio.create_task(there_and_back()), asyncio.create_task(call_off.left.wait())
+    await asyncio.wait({driving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    return driving.result() if driving.done() else _told(_left(run, touched=call_off.begun), tell)
 
 
-def _not_begun(run: Run, error: MayflyError, tell: Tell) -> Receipt:
-    from orchestrator.account import job_name, outcome_of  # noqa: PLC0415
+def _left(run: Run, *, touched: bool) -> Receipt:
+    """The receipt of a run that its user did not wait for."""
+    if not touched:
+        return _receipt(run, Outcome.TERMINATED, "Called off before anything was touched.")
+    detail = f"Left before {run.instance} was seen off: it may still be on, and cost money."
+    receipt = _receipt(run, Outcome.TERMINATED, detail)
+    return replace(receipt, vm=VmUse(run.instance, run.zone, id=""), cleanup="owed")
 
-    receipt = Receipt(
+
+def _receipt(run: Run, outcome: Outcome, detail: str) -> Receipt:
+    from orchestrator.account import job_name  # noqa: PLC0415
+
+    return Receipt(
         run_key=run.key,
         mode=run.mode,
-        outcome=outcome_of(error),
-        exit_code=int(error.exit),
+        outcome=outcome,
+        exit_code=int(outcome.exit),
         project=run.project,
         job=job_name(run.job, run.mode),
         started_at=SystemClock().now(),
-        detail=str(error),
+        detail=detail,
     )
+
+
+def _told(receipt: Receipt, tell: Tell) -> Receipt:
     tell(Ended(receipt))
     return receipt
 
@@ -73,26 +96,8 @@ def _undisturbed(tell: Tell) -> Tell:
     return told
 
 
-def _listen_for_signals(called_off: asyncio.Event, tell: Tell, *, on_cloud_run: bool) -> None:
-    loop = asyncio.get_running_loop()
-
-    def call_off(name: str) -> None:
-        what = "already coming down" if called_off.is_set() else "the run is called off, coming down"
-        tell(Note("WARNING", f"{name}: {what}."))
-        called_off.set()
-
-    ends = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else it is meant to outlive its terminal: nohup
-        ends.append(signal.SIGHUP)
-    for end in ends:
-        loop.add_signal_handler(end, call_off, end.name)
-    if on_cloud_run:  # it pauses us to move us to another host; to stop for that would only lose time
-        for pause in (signal.SIGTSTP, signal.SIGCONT):
-            loop.add_signal_handler(pause, tell, Note("INFO", f"{pause.name}: Cloud Run moves this task; going on."))
-
-
 @contextmanager
-def _audience(settings: Settings) -> Iterator[Tell]:
+def _audience(settings: Settings, *, panel_follows: bool) -> Iterator[Tell]:
     """Who is told: a person at a terminal, or Cloud Logging."""
     if settings.on_cloud_run or not sys.stderr.isatty():
         from orchestrator.telemetry import JsonLog  # noqa: PLC0415 - only one of the two is needed
@@ -105,7 +110,7 @@ def _audience(settings: Settings) -> Iterator[Tell]:
 
     from mayfly.view import LiveView  # noqa: PLC0415
 
-    with LiveView(Console(stderr=True), SystemClock().now) as view:
+    with LiveView(Console(stderr=True), SystemClock().now, panel_follows=panel_follows) as view:
         _listen_to_libraries(view)
         yield view
 
@@ -118,15 +123,15 @@ def _listen_to_libraries(tell: Tell) -> None:
     logging.getLogger().addHandler(Relay(level=logging.WARNING))
 
 
-def _print_receipt(receipt: Receipt, settings: Settings, *, as_json: bool) -> None:
+def _print_receipt(receipt: Receipt, settings: Settings, *, panel: bool) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    from mayfly.receipt import as_json as json_of  # noqa: PLC0415
-    from mayfly.receipt import show, show_owed  # noqa: PLC0415
+    from mayfly.receipt import as_json, show, show_owed  # noqa: PLC0415
 
-    if as_json or settings.on_cloud_run or not sys.stdout.isatty():
-        print(json_of(receipt, for_cloud_logging=settings.on_cloud_run), flush=True)  # noqa: T201 - stdout is for this
-        if receipt.cleanup == "owed" and sys.stderr.isatty():
-            show_owed(receipt, Console(stderr=True))
-    else:
-        show(receipt, Console())
+    emulator = settings.compute_emulator_host
+    if panel:
+        show(receipt, Console(), emulator=emulator)
+        return
+    print(as_json(receipt, sys.stdout, for_cloud_logging=settings.on_cloud_run), flush=True)  # noqa: T201 - stdout is for this
+    if receipt.cleanup == "owed" and sys.stderr.isatty():
+        show_owed(receipt, Console(stderr=True), emulator=emulator)

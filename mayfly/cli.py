@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,8 +35,12 @@ app.add_typer(emulator, name="emulator")
 
 def main() -> None:
     """Run the command that the arguments name; every failure is a sentence and an exit code."""
-    # As process 1 of a container we would not even be ended by a SIGTERM that comes before the run begins.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_SIGTERM))
+    # Until a run listens for itself; as process 1 of a container we would not even be ended by a SIGTERM.
+    for end in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(end, lambda *_: sys.exit(EXIT_SIGTERM))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a job's "é" must not end us where the locale has none
+            stream.reconfigure(errors="replace")
     arguments, command = _cut_command(sys.argv[1:])
     app(arguments, obj=command)
 
@@ -97,7 +102,8 @@ def _orders(mode: str, summary: str) -> None:
         key: Annotated[
             str | None,
             typer.Option(
-                help="The run key: the same key is never started twice. Default: Cloud Run's execution, else new."
+                metavar="KEY",
+                help="The run key: the same key is never started twice. Default: Cloud Run's execution, else new.",
             ),
         ] = None,
         timeout: Annotated[
@@ -106,13 +112,15 @@ def _orders(mode: str, summary: str) -> None:
         out: Annotated[
             Path | None, typer.Option(metavar="DIR", help="Where the job's files and its log are copied to.")
         ] = None,
-        project: Annotated[str | None, typer.Option(help="PROJECT_ID for this once.")] = None,
-        region: Annotated[str | None, typer.Option(help="REGION for this once.")] = None,
-        zone: Annotated[str | None, typer.Option(help="ZONE for this once.")] = None,
-        instance: Annotated[str | None, typer.Option(help="INSTANCE for this once.")] = None,
-        static_name: Annotated[str | None, typer.Option(help="STATIC_NAME for this once.")] = None,
+        project: Annotated[str | None, typer.Option(metavar="PROJECT", help="PROJECT_ID for this once.")] = None,
+        region: Annotated[str | None, typer.Option(metavar="REGION", help="REGION for this once.")] = None,
+        zone: Annotated[str | None, typer.Option(metavar="ZONE", help="ZONE for this once.")] = None,
+        instance: Annotated[str | None, typer.Option(metavar="NAME", help="INSTANCE for this once.")] = None,
+        static_name: Annotated[str | None, typer.Option(metavar="NAME", help="STATIC_NAME for this once.")] = None,
         as_json: Annotated[bool, typer.Option("--json", help="The receipt as JSON, also on a terminal.")] = False,
-        debug: Annotated[bool, typer.Option(envvar="MAYFLY_DEBUG", help="Tracebacks, for bugs in Mayfly.")] = False,
+        debug: Annotated[
+            bool, typer.Option("--debug", envvar="MAYFLY_DEBUG", help="Tracebacks, for bugs in Mayfly.")
+        ] = False,
         cloud_run: Annotated[str | None, typer.Option(envvar="CLOUD_RUN_JOB", hidden=True)] = None,
     ) -> None:
         flags = {"timeout": timeout, "out": out, "project_id": project, "region": region, "zone": zone}
@@ -171,13 +179,23 @@ def _leave(code: int) -> None:
 def _emulator(
     context: typer.Context,
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")] = 8475,
-    latency: Annotated[str, typer.Option(help="How long things take: instant, brisk or realistic.")] = "brisk",
-    latency_file: Annotated[Path | None, typer.Option(help="A TOML file that changes some of them.")] = None,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")
+    ] = 8475,
+    latency: Annotated[
+        str, typer.Option(metavar="NAME", help="How long things take: instant, brisk or realistic.")
+    ] = "brisk",
+    latency_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A TOML file that changes some of them.")
+    ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Begin with a project, a VM, a static IP and a key.")] = False,
-    forward: Annotated[list[int] | None, typer.Option(help="A port that the static IP leads to (8000).")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Where the VMs' disks are.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random latencies and ids.")] = 0,
+    forward: Annotated[
+        list[int] | None, typer.Option(metavar="PORT", help="A port that the static IP leads to (8000).")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the VMs' disks are. Default: .mayfly/emulator-PORT.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of the random latencies and ids.")] = 0,
 ) -> None:
     if context.invoked_subcommand is None:
         options = {"port": port, "latency": latency, "latency_file": latency_file, "demo": demo, "folder": folder}
@@ -200,8 +218,12 @@ def _serve(context: typer.Context, options: dict[str, Any]) -> None:
 
 
 @emulator.command("env")
-def _emulator_env(port: Annotated[int, typer.Option(help="The emulator's port.")] = 8475) -> None:
-    """Print the exports that point every client at the emulator: eval "$(mayfly emulator env)"."""
+def _emulator_env(port: Annotated[int, typer.Option(metavar="PORT", help="The emulator's port.")] = 8475) -> None:
+    """Print the exports for clients.
+
+    They point Mayfly, gcloud and Google's libraries at the emulator, once the shell has evaluated them:
+    eval "$(mayfly emulator env)"
+    """
     from gcp_emulator.exports import as_shell, demo_exports, exports
 
     typer.echo(as_shell(exports(port) | demo_exports()), nl=False)

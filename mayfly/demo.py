@@ -47,7 +47,7 @@ def demo() -> int:
         receipt = _run(port, console)
         if receipt is None:
             return 1
-        show(receipt, console)
+        show(receipt, console, emulator=f"127.0.0.1:{port}")
         console.print(f"The paths above are in {FOLDER}/.\n", style="dim", highlight=False)
         steps = prove(_history(port), receipt)
     _show_proof(steps, console)
@@ -60,7 +60,8 @@ def _heard_right(receipt: Receipt, console: Console) -> bool:
     heard = _transcript(receipt)
     errors = word_error_rate(_reference(), heard)
     console.print(f'\n[bold]Heard:[/] "{escape(heard)}"', highlight=False)
-    console.print(f"Word error rate against the reference: {errors:.1%} (below {WORD_ERRORS_ALLOWED:.0%} is right)")
+    rate = f"Word error rate against the reference: {errors:.1%} (below {WORD_ERRORS_ALLOWED:.0%} is right)"
+    console.print(rate, highlight=False)
     return errors < WORD_ERRORS_ALLOWED
 
 

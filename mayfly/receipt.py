@@ -1,7 +1,7 @@
 """The receipt: all that goes to stdout. JSON for programs, a panel for people."""
 
 import json
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -9,17 +9,26 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.run import AddressPolicy, Outcome, Receipt, VmUse
-from orchestrator.telemetry import sentence_of, severity_of
+from orchestrator.telemetry import json_line, sentence_of, severity_of
 
 _RESULT_CHARACTERS = 2000  # of a result on a terminal; the JSON has all of it
+_BAR_WIDTH = 24
+_ENDINGS = {  # where the outcome's own word does not make a title: "run succeeded", "test failed"
+    Outcome.NO_MACHINE: "got no VM",
+    Outcome.AGENT_FAULT: "failed: no agent to do it",
+    Outcome.BUSY: "refused: in use, nothing was touched",
+    Outcome.TIMED_OUT: "timed out",
+    Outcome.TERMINATED: "called off",
+    Outcome.CLEANUP_OWED: "ended, clean-up owed",
+}
 
 
-def as_json(receipt: Receipt, *, for_cloud_logging: bool = False) -> str:
-    """One line. Cloud Logging also gets what it shows of an entry: `severity` and `message`."""
+def as_json(receipt: Receipt, stream: TextIO, *, for_cloud_logging: bool = False) -> str:
+    """One line for the stream. Cloud Logging also gets what it shows of an entry: `severity` and `message`."""
     fields = _fields(receipt)
     if for_cloud_logging:
         fields = {"severity": severity_of(receipt), "message": sentence_of(receipt), **fields}
-    return json.dumps(fields, ensure_ascii=False, default=str)
+    return json_line(fields, stream)
 
 
 def _fields(receipt: Receipt) -> dict[str, Any]:
@@ -29,6 +38,7 @@ def _fields(receipt: Receipt) -> dict[str, Any]:
         "mode": receipt.mode,
         "outcome": receipt.outcome,
         "exit_code": int(receipt.exit_code),
+        "detail": receipt.detail,
         "result": receipt.result,
         "attempts": receipt.attempts,
         "project": receipt.project,
@@ -54,19 +64,24 @@ def _milli(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-def show(receipt: Receipt, console: Console) -> None:
-    """Print the receipt for a person; what is owed comes last, where it is seen."""
+def show(receipt: Receipt, console: Console, *, emulator: str | None = None) -> None:
+    """Print the receipt for a person; what is owed comes last, where it is seen. `emulator`: where the VM was."""
     style = "green" if receipt.outcome is Outcome.SUCCEEDED else "yellow" if receipt.outcome is Outcome.BUSY else "red"
-    title = Text(f" {receipt.mode} {receipt.outcome} ", style=f"bold {style}")
-    console.print(Panel(Group(*_parts(receipt)), title=title, title_align="left", border_style=style))
+    title = Text(f" {_title(receipt)} ", style=f"bold {style}")
+    console.print(Panel(Group(*_parts(receipt, console)), title=title, title_align="left", border_style=style))
     if receipt.cleanup == "owed":
-        show_owed(receipt, console)
+        show_owed(receipt, console, emulator=emulator)
 
 
-def _parts(receipt: Receipt) -> list[RenderableType]:
+def _title(receipt: Receipt) -> str:
+    ending = f"{receipt.mode} {_ENDINGS.get(receipt.outcome, receipt.outcome)}"
+    return ending if receipt.outcome is Outcome.SUCCEEDED else f"{ending} (exit {receipt.exit_code})"
+
+
+def _parts(receipt: Receipt, console: Console) -> list[RenderableType]:
     parts: list[RenderableType] = [_facts(receipt)]
     if receipt.phases:
-        parts += [Text(), _phases(receipt)]
+        parts += [Text(), _phases(receipt, bar="━" if console.encoding.startswith("utf") else "=")]
     if receipt.result is not None:
         parts += [Text(), Text("Result", style="bold"), _result(receipt.result)]
     if receipt.detail:
@@ -83,7 +98,10 @@ def _facts(receipt: Receipt) -> Table:
     if receipt.answered_from_memory:
         facts.add_row("", "This key has run before: this is its outcome, and no VM was started.")
     if receipt.vm:
-        facts.add_row("VM", Text(f"{receipt.vm.instance} in {receipt.vm.zone}: {_use(receipt.vm)}"))
+        facts.add_row(
+            "VM",
+            Text(f"{receipt.vm.instance} in {receipt.vm.zone}: {_use(receipt.vm, owed=receipt.cleanup == 'owed')}"),
+        )
     if receipt.address:
         facts.add_row("IP", Text(_address(receipt.address, done=receipt.cleanup == "confirmed")))
     for file in receipt.artifacts:
@@ -95,7 +113,9 @@ def _facts(receipt: Receipt) -> Table:
     return facts
 
 
-def _use(vm: VmUse) -> str:
+def _use(vm: VmUse, *, owed: bool) -> str:
+    if owed:
+        return "not seen off"
     if vm.billed_seconds is None:
         return "not started"
     use = f"{vm.billed_seconds:.1f} s billed"
@@ -112,15 +132,15 @@ def _address(address: dict[str, str | None], *, done: bool) -> str:
     return f"{address['name']} ({address['ip'] or 'not looked up'}), {end if done else f'not seen {end}'}"
 
 
-def _phases(receipt: Receipt) -> Table:
+def _phases(receipt: Receipt, *, bar: str) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(style="cyan", no_wrap=True, overflow="crop")
     longest = max(phase.seconds for phase in receipt.phases) or 1
     for phase in receipt.phases:
-        bar = "━" * max(1, round(phase.seconds / longest * 24))
-        table.add_row(phase.name, f"{phase.seconds:.1f} s", bar)
+        length = max(1, round(phase.seconds / longest * _BAR_WIDTH))
+        table.add_row(phase.name, f"{phase.seconds:.1f} s", bar * length)
     return table
 
 
@@ -142,29 +162,27 @@ def _short(value: Any) -> str:
     return f"{text[:_RESULT_CHARACTERS]}… ({len(text):,} characters; --json prints all)"
 
 
-def show_owed(receipt: Receipt, console: Console) -> None:
+def show_owed(receipt: Receipt, console: Console, *, emulator: str | None = None) -> None:
     """The loudest thing there is: a VM that may still be on, where to see it and how to turn it off."""
-    console.print(
-        Panel(
-            Text("\n".join(owed_lines(receipt))),
-            title=Text(" CLEAN-UP OWED: the VM may still be on and cost money ", style="bold white on red"),
-            border_style="bold red",
-        )
-    )
+    console.print(Text(" CLEAN-UP OWED: the VM may still be on and cost money ", style="bold white on red"))
+    for line in owed_lines(receipt, emulator):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)  # in one piece, to be copied
 
 
-def owed_lines(receipt: Receipt) -> list[str]:
+def owed_lines(receipt: Receipt, emulator: str | None = None) -> list[str]:
     """What to look at and what to type."""
-    if receipt.vm is None:
-        return [
-            f"Look at the VMs of {receipt.project}: https://console.cloud.google.com/compute/instances?project={receipt.project}"
-        ]
-    vm, project = receipt.vm, receipt.project
+    project, vm = receipt.project, receipt.vm
+    console = f"http://{emulator}/" if emulator else "https://console.cloud.google.com/compute"
+    if vm is None:
+        return [f"Look at the VMs of {project}: {console}" + ("" if emulator else f"/instances?project={project}")]
+    which = f"--instance {vm.instance} --zone {vm.zone} --project {project}"
+    place = "" if emulator else f"/instancesDetail/zones/{vm.zone}/instances/{vm.instance}?project={project}"
     return [
         f"{vm.instance} in {vm.zone} was not seen off. Look:",
-        f"  https://console.cloud.google.com/compute/instancesDetail/zones/{vm.zone}/instances/{vm.instance}?project={project}",
+        f"  {console}{place}",
         "Turn it off:",
         f"  gcloud compute instances stop {vm.instance} --zone {vm.zone} --project {project}",
-        "Or let Mayfly finish what it owes, without running the job again:",
-        f"  mayfly {receipt.mode} --key {receipt.run_key}",
+        "Once it is off and its lease has run out (3 minutes), the next run tidies up the rest.",
+        "With this key, a job that was started is not started again:",
+        f"  mayfly {receipt.mode} --key {receipt.run_key} {which}",
     ]

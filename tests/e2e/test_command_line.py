@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gcp_emulator.emulator import Emulator
@@ -59,6 +60,7 @@ def test_run_prints_the_receipt_and_nothing_else_on_stdout(cloud: Running, tmp_p
         "mode",
         "outcome",
         "exit_code",
+        "detail",
         "result",
         "attempts",
         "project",
@@ -124,6 +126,13 @@ def test_a_key_that_cannot_be_read_is_a_receipt_too(cloud: Running, tmp_path: Pa
     assert "secrets/nowhere" in stderr
 
 
+def test_a_job_may_say_what_the_locale_cannot(cloud: Running, tmp_path: Path):
+    words = ["run", "--", "echo", "Grüße ✓"]
+    code, receipt, stderr = end_of(mayfly(cloud, tmp_path / "cwd", *words, PYTHONIOENCODING="ascii"))
+    assert (code, receipt["job"]) == (0, "echo Grüße ✓")
+    assert "Grüße ✓" in [json.loads(line)["message"] for line in stderr.splitlines()]
+
+
 def on_a_terminal(cloud: Running, folder: Path) -> "tuple[subprocess.Popen[bytes], int]":
     """A run that would never end, and the terminal that it has to itself."""
     ours, theirs = os.openpty()
@@ -140,9 +149,26 @@ def test_on_a_terminal_there_is_a_live_view_and_ctrl_c_brings_everything_down(cl
     os.write(terminal, b"\x03")
     screen += shown_until(terminal, None)
     assert process.wait() == 143
-    for word in ("✓", "Starting gpu-vm", "SIGINT", "Stopping gpu-vm", "run terminated", "billed"):
+    for word in ("✓", "Starting gpu-vm", "SIGINT", "Stopping gpu-vm", "run called off", "billed"):
         assert word in screen
     assert '"severity"' not in screen
+
+
+def test_who_insists_may_leave_and_is_told_what_is_owed(cloud: Running, tmp_path: Path):
+    process, terminal = on_a_terminal(cloud, tmp_path)
+    shown_until(terminal, "Running the job")
+    cloud.fault(on="instances.stop", times=1000, reply={"status": 503, "reason": "backendError"})
+    os.write(terminal, b"\x03")
+    shown_until(terminal, "coming down")
+    os.write(terminal, b"\x03")
+    shown_until(terminal, "Once more leaves it as it is")
+    os.write(terminal, b"\x03")
+    screen = shown_until(terminal, None)
+    assert process.wait() == 143
+    for word in ("run called off", "not seen off", "CLEAN-UP OWED", f"http://127.0.0.1:{cloud.port}/"):
+        assert word in screen
+    assert "console.cloud.google.com" not in screen
+    turn_off(cloud)
 
 
 def test_a_terminal_that_is_closed_brings_everything_down(cloud: Running, tmp_path: Path):
@@ -159,6 +185,14 @@ def test_a_receipt_that_nobody_reads_changes_nothing(cloud: Running, tmp_path: P
     process.stdout.close()
     process.stderr.close()
     assert process.wait() == 0
+
+
+def turn_off(cloud: Running) -> None:
+    """What the receipt says: as a person would."""
+    httpx.delete(f"{cloud.url}/_emulator/faults").raise_for_status()
+    zone = f"{cloud.url}/compute/v1/projects/demo/zones/us-central1-a"
+    operation = httpx.post(f"{zone}/instances/gpu-vm/stop").raise_for_status().json()["name"]
+    httpx.post(f"{zone}/operations/{operation}/wait", timeout=60).raise_for_status()
 
 
 def shown_until(terminal: int, word: str | None) -> str:

@@ -30,6 +30,7 @@ def mayfly(*words: str, folder: Path, **variables: str) -> subprocess.CompletedP
         (["run", "--key", "a b"], "--key 'a b'"),
         (["run", "--timeout", "3y"], "TIMEOUT=3y is not a duration"),
         (["test", "--zone", "moon"], "ZONE=moon is not a zone"),
+        (["run", "--out", "/etc/passwd"], "it is no folder"),
         (["run", "--bogus"], "No such option: --bogus"),
         (["fly"], "No such command 'fly'"),
         (["emulator", "--", "ls"], "Only `mayfly run` and `mayfly test`"),
@@ -45,10 +46,19 @@ def test_wrong_words_are_a_sentence_and_exit_2(tmp_path: Path, words: list[str],
     assert ended.stdout == ""
 
 
-def test_settings_that_are_missing_are_all_named(tmp_path: Path) -> None:
+def test_settings_that_are_missing_are_all_named_and_the_way_without_google_too(tmp_path: Path) -> None:
     ended = mayfly("run", folder=tmp_path)
     assert ended.returncode == 2
-    assert all(name in ended.stderr for name in GOOD)
+    assert all(name in ended.stderr for name in (*GOOD, "mayfly emulator --demo"))
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence"), [("127.0.0.1:1", "Nothing answers at"), ("nonsense", "must be host:port")]
+)
+def test_an_emulator_that_is_not_there_is_a_sentence_and_exit_2(tmp_path: Path, host: str, sentence: str) -> None:
+    ended = mayfly("run", folder=tmp_path, COMPUTE_EMULATOR_HOST=host, **GOOD)
+    assert ended.returncode == 2
+    assert sentence in ended.stderr
 
 
 def test_on_cloud_run_a_wrong_setting_is_one_log_entry(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """The live view, as it is left on the terminal when all is over."""
 
-from datetime import UTC, datetime
-from io import StringIO
+from datetime import UTC, datetime, timedelta
+from io import BytesIO, StringIO, TextIOWrapper
 
 import pytest
 from rich.console import Console
 
 from mayfly.view import LiveView
-from orchestrator.events import JobOutput, JobProgress, Note, PhaseEnded, PhaseStarted
+from orchestrator.events import Ended, JobOutput, JobProgress, Note, PhaseEnded, PhaseStarted
+from orchestrator.run import Outcome, Receipt
+from vm_agent.protocol import Mode
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STARTED = PhaseStarted("start", NOON, "Starting gpu-vm in us-central1-a")
@@ -96,3 +98,39 @@ def test_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None
     assert "green" in screen.text
     assert "\x1b[3" not in screen.text.replace("\x1b[3A", "")
     assert "\x1b[1;3" not in screen.text
+
+
+def test_a_finished_phase_that_does_not_fit_is_wrapped_with_its_mark_before_it() -> None:
+    screen = Screen(30)
+    with screen.view as view:
+        view(STARTED)
+        view(PhaseEnded("start", NOON, 8.25, "no GPU is free in any zone of it"))
+    lines = screen.text.splitlines()
+    assert lines[:2] == ["✗    8.2 s Starting gpu-vm in ", " " * 11 + "us-central1-a      "]
+    assert all(line.startswith("  ") for line in lines[2:])
+
+
+def test_a_look_that_takes_long_is_shown() -> None:
+    screen, now = Screen(), NOON
+    screen.view = LiveView(screen.console, lambda: now)
+    assert screen.bottom() == []
+    now += timedelta(seconds=3)
+    assert "3.0 s Looking at the cloud" in screen.bottom()[0]
+
+
+def test_why_it_failed_is_said_where_no_panel_says_it() -> None:
+    end = Ended(Receipt("k", Mode.RUN, Outcome.BUSY, 6, "demo", "main:run", NOON, detail="Somebody is at work there."))
+    for panel_follows in (True, False):
+        screen = Screen()
+        with LiveView(screen.console, lambda: NOON, panel_follows=panel_follows) as view:
+            view(end)
+        assert ("Somebody is at work there." in screen.text) is not panel_follows
+
+
+def test_a_terminal_with_few_letters_gets_the_plain_ones() -> None:
+    stream = TextIOWrapper(BytesIO(), encoding="ascii", errors="strict")
+    with LiveView(Console(file=stream, width=80, force_terminal=True), lambda: NOON) as view:
+        view(STARTED)
+        view(PhaseEnded("start", NOON, 1))
+    stream.seek(0)
+    assert "+" in stream.read()
