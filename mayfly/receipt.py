@@ -8,7 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.run import AddressPolicy, Outcome, Receipt, VmUse
+from orchestrator.lease import AddressPolicy
+from orchestrator.run import Outcome, Receipt, VmUse
 from orchestrator.telemetry import json_line, sentence_of, severity_of
 
 _RESULT_CHARACTERS = 2000  # of a result on a terminal; the JSON has all of it

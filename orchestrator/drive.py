@@ -8,10 +8,11 @@ from orchestrator.errors import BadResource, BadUsage, Conflict, MayflyError
 from orchestrator.events import Ended, Note
 from orchestrator.goal import Down, goal_of, verdict_of
 from orchestrator.ladder import Move, next_move
+from orchestrator.lease import AddressPolicy
 from orchestrator.look import look_down, look_up
 from orchestrator.moves import climb, descend
 from orchestrator.ports import World
-from orchestrator.run import AddressPolicy, Outcome, Receipt, Run, Verdict
+from orchestrator.run import Outcome, Receipt, Run, Verdict
 from orchestrator.seen import Seen
 from orchestrator.trip import Trip
 

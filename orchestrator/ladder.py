@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.goal import Down, Goal
-from orchestrator.lease import Phase
-from orchestrator.run import AddressPolicy, Run
+from orchestrator.lease import AddressPolicy, Phase
+from orchestrator.run import Run
 from orchestrator.seen import Seen
 
 

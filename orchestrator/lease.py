@@ -7,6 +7,14 @@ from enum import StrEnum
 from typing import Any
 
 
+class AddressPolicy(StrEnum):
+    """What becomes of the static IP when the VM is off."""
+
+    DETACH = "detach"
+    KEEP = "keep"
+    RELEASE = "release"
+
+
 class Phase(StrEnum):
     """What the holder is doing: what somebody who finds the lease must expect."""
 
@@ -45,6 +53,10 @@ class Lease:
     holder: str = ""
     phase: Phase = Phase.FREE
     attempt: int = 1
+    execution: str = ""  # the Cloud Run execution and its task: who may go on with this run at once
+    task: int = 0
+    address: str | None = None  # the reserved address that goes with the run: whoever cleans up takes it off
+    address_policy: AddressPolicy = AddressPolicy.DETACH
     expires_at: datetime | None = None
     run_deadline: datetime | None = None
     found: Found = Found()
@@ -83,6 +95,10 @@ def read_lease(value: str | None) -> Lease | None:
             holder=str(fields.get("holder", "")),
             phase=Phase(fields.get("phase", Phase.FREE)),
             attempt=int(fields.get("attempt", 1)),
+            execution=str(fields.get("execution", "")),
+            task=int(fields.get("task", 0)),
+            address=fields.get("address"),
+            address_policy=AddressPolicy(fields.get("address_policy", AddressPolicy.DETACH)),
             expires_at=_time(fields.get("expires_at")),
             run_deadline=_time(fields.get("run_deadline")),
             found=Found(**fields.get("found", {})),

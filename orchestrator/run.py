@@ -7,15 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Exit
+from orchestrator.lease import AddressPolicy
 from vm_agent.protocol import Job, Mode
-
-
-class AddressPolicy(StrEnum):
-    """What becomes of the static IP when the VM is off."""
-
-    DETACH = "detach"
-    KEEP = "keep"
-    RELEASE = "release"
 
 
 class OnRunning(StrEnum):
@@ -50,6 +43,8 @@ class Run:
     instance: str
     address: str | None  # the reserved address's name
     attempt: int = 1
+    execution: str = ""  # the Cloud Run execution, "" elsewhere
+    task: int = 0
     address_policy: AddressPolicy = AddressPolicy.DETACH
     on_running: OnRunning = OnRunning.REFUSE
     reach: Reach = Reach.EXTERNAL

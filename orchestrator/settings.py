@@ -19,7 +19,8 @@ from pydantic_settings import (
 )
 
 from orchestrator.errors import BadUsage
-from orchestrator.run import AddressPolicy, OnRunning, Reach
+from orchestrator.lease import AddressPolicy
+from orchestrator.run import OnRunning, Reach
 
 TOML_FILE = Path("mayfly.toml")
 LONGEST_TIMEOUT = timedelta(

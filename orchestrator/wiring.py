@@ -75,6 +75,8 @@ def make_run(
         zone=settings.zone,
         instance=settings.instance,
         address=settings.static_name,
+        execution=settings.cloud_run_execution or "",
+        task=settings.cloud_run_task_index,
         address_policy=settings.address_policy,
         on_running=settings.on_running,
         reach=settings.agent_reach,

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from orchestrator.goal import Down, Up, goal_of, refusal
 from orchestrator.ladder import Move, next_move
-from orchestrator.lease import Found, Lease, Phase
+from orchestrator.lease import AddressPolicy, Found, Lease, Phase
 from orchestrator.policy import Policy
-from orchestrator.run import AddressPolicy, OnRunning, Outcome, Run, Verdict
+from orchestrator.run import OnRunning, Outcome, Run, Verdict
 from orchestrator.seen import AccessConfig, Machine, Seen
 from tests.unit.orchestrator.sightings import ADDRESS, NOON, a_lease, a_machine, a_run, a_view
 from vm_agent.protocol import Greeting, State

@@ -7,8 +7,8 @@ import pytest
 
 from orchestrator.goal import Down, Up
 from orchestrator.ladder import RUNGS, Move, next_move
-from orchestrator.lease import Found, Phase
-from orchestrator.run import AddressPolicy, Outcome, Verdict
+from orchestrator.lease import AddressPolicy, Found, Phase
+from orchestrator.run import Outcome, Verdict
 from orchestrator.seen import AccessConfig, Seen
 from tests.unit.orchestrator.sightings import (
     ADDRESS,

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import BadUsage, Exit
-from orchestrator.run import AddressPolicy, Reach
+from orchestrator.lease import AddressPolicy
+from orchestrator.run import Reach
 from orchestrator.settings import Settings, parse_duration, read_settings, settings_table
 
 GOOD = {"PROJECT_ID": "my-project", "ZONE": "us-central1-a", "INSTANCE": "gpu-vm", "STATIC_NAME": "gpu-ip"}
