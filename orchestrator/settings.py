@@ -98,6 +98,14 @@ class Settings(BaseSettings):
         default=timedelta(minutes=10),
         description="How long the VM may take from RUNNING to a ready agent. First boots install drivers.",
     )
+    boot_margin: Duration = Field(
+        default=timedelta(minutes=5),
+        description="Google itself stops the VM this long after BOOT_TIMEOUT and TIMEOUT are both over.",
+    )
+    lease_ttl: Duration = Field(
+        default=timedelta(minutes=3),
+        description="How long a lease lasts that nobody renews; its holder does so three times in that span.",
+    )
     address_policy: AddressPolicy = Field(
         default=AddressPolicy.DETACH,
         description="What becomes of the static IP afterwards: `detach`, `keep` (on the stopped VM: cheaper by the "
@@ -190,7 +198,7 @@ class Settings(BaseSettings):
             )
         return name
 
-    @field_validator("timeout", "boot_timeout")
+    @field_validator("timeout", "boot_timeout", "boot_margin", "lease_ttl")
     @classmethod
     def _a_limit(cls, limit: timedelta) -> timedelta:
         if not timedelta(seconds=1) <= limit <= LONGEST_TIMEOUT:

@@ -46,7 +46,13 @@ class GoogleWorld:
 
 def policy_of(settings: Settings) -> Policy:
     """The numbers of `policy`, with those that the user set. Only Cloud Run kills us soon after its SIGTERM."""
-    policy = replace(Policy(), boot=settings.boot_timeout)
+    policy = replace(
+        Policy(),
+        boot=settings.boot_timeout,
+        boot_margin=settings.boot_margin,
+        lease_ttl=settings.lease_ttl,
+        lease_renewal=settings.lease_ttl / 3,  # two renewals may fail
+    )
     return policy if settings.on_cloud_run else replace(policy, after_sigterm=policy.down)
 
 

@@ -14,7 +14,7 @@ SLOW = pytest.mark.skipif(
 
 
 @SLOW
-async def test_a_job_of_five_minutes_is_followed_to_its_end(tmp_path: Path):
+async def test_incident_23_a_job_of_five_minutes_is_followed_to_its_end(tmp_path: Path):
     """In real time and with the numbers of production: long polls, lease renewals and progress included."""
     async with a_lab(tmp_path) as lab:
         receipt = await lab.run("main:five_minutes", timeout="10m", policy=Policy())

@@ -98,7 +98,7 @@ async def test_the_real_probe_answers_on_any_machine() -> None:
     assert found
 
 
-def test_a_gpu_that_cannot_allocate_is_said_not_to_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incident_14_a_gpu_that_cannot_allocate_is_said_not_to_work(monkeypatch: pytest.MonkeyPatch) -> None:
     class DeadGpu:
         """NVML still answers for it, but its driver cannot initialise (an Xid error, a driver being updated)."""
 
