@@ -6,7 +6,7 @@ RUN := $(UV) run --frozen --all-extras
 SCRIPTS := startup.sh .ci/run $(wildcard gcp_emulator/guest/shims/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test check mutants format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,12 +24,16 @@ check: $(UV) ## lint, format, types; shell scripts where shellcheck is installed
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); \
 	else echo 'No shellcheck, so shell scripts were not checked. On Debian and Ubuntu: apt-get install shellcheck'; fi
 
+mutants: $(UV) ## test the tests: break what the promises stand on, line by line, and list what nobody noticed (about an hour)
+	$(RUN) --group mutation mutmut run
+	$(RUN) --group mutation mutmut results
+
 format: $(UV) ## write the code as check wants it
 	$(RUN) ruff check --fix-only
 	$(RUN) ruff format
 
 clean: ## remove what the other targets made
-	rm -rf .venv .uv .mayfly .mypy_cache .pytest_cache .ruff_cache .hypothesis out
+	rm -rf .venv .uv .mayfly .mypy_cache .pytest_cache .ruff_cache .hypothesis mutants out
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .uv/bin/uv:
