@@ -7,7 +7,7 @@ is made from these descriptions.
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from orchestrator.errors import BadUsage
 from orchestrator.lease import AddressPolicy
+from orchestrator.notify import may_be_posted_to
 from orchestrator.run import OnRunning, Reach
 
 TOML_FILE = Path("mayfly.toml")
@@ -125,6 +126,11 @@ class Settings(BaseSettings):
         description="What an hour of the VM costs you; the receipt then shows what the run cost.",
     )
     currency: str = Field(default="USD", description="The currency of PRICE_PER_HOUR.")
+    notify_url: SecretStr | None = Field(
+        default=None,
+        description="The incoming webhook of a Slack or Google Chat channel: told of exits 5 and 7, and of each "
+        "sweep that had to act. Whoever has it may post there: keep it secret.",
+    )
     compute_emulator_host: str | None = Field(
         default=None, description="`host:port` of a Compute Engine emulator: no call goes to Google then."
     )
@@ -182,6 +188,13 @@ class Settings(BaseSettings):
             raise ValueError("must be printable ASCII without spaces or line breaks: it travels in a header")
         return key
 
+    @field_validator("notify_url")
+    @classmethod
+    def _a_webhook(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not may_be_posted_to(url.get_secret_value()):
+            raise ValueError("must begin with https:// (http:// only on this machine)")
+        return url
+
     @field_validator("instance", "static_name")
     @classmethod
     def _a_resource(cls, name: str | None) -> str | None:
@@ -225,10 +238,13 @@ class _OurToml(TomlConfigSettingsSource):
             raise BadUsage(f"{TOML_FILE} sets what is no setting: {', '.join(unknown)}. Is it misspelt?")
 
 
-def read_settings(**flags: Any) -> Settings:
+S = TypeVar("S", bound=Settings)
+
+
+def read_settings(kind: type[S] = Settings, /, **flags: Any) -> S:  # type: ignore[assignment] # Settings is an S
     """All settings, or one BadUsage that lists all that is wrong with them. A flag that is None was not given."""
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return kind(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as wrong:
         errors = wrong.errors(include_url=False)
         problems = "\n".join(f"  {_sentence(error)}" for error in errors)
