@@ -103,8 +103,19 @@ def _orders(mode: str, summary: str) -> None:
             str | None,
             typer.Option(
                 metavar="KEY",
-                help="The run key: the same key is never started twice. Default: Cloud Run's execution, else new.",
+                help="The run key: the same key is never started twice. "
+                "Default: --once-per, else Cloud Run's execution, else new.",
             ),
+        ] = None,
+        once_per: Annotated[
+            str | None, typer.Option(metavar="1h|1d", help="One run per window of time, however often it is asked for.")
+        ] = None,
+        tz: Annotated[str | None, typer.Option(metavar="ZONE", help="The time zone of --once-per: Asia/Seoul.")] = None,
+        on_interrupt: Annotated[
+            str | None, typer.Option(metavar="fail|rerun", help="What to do about a run that was cut off.")
+        ] = None,
+        wait_for_lease: Annotated[
+            str | None, typer.Option(metavar="SPAN", help="How long to wait for another run on the VM. Default: not.")
         ] = None,
         timeout: Annotated[
             str | None, typer.Option(metavar="SPAN", help="How long the job may take: 90s, 45m, 2h.")
@@ -125,6 +136,7 @@ def _orders(mode: str, summary: str) -> None:
     ) -> None:
         flags = {"timeout": timeout, "out": out, "project_id": project, "region": region, "zone": zone}
         flags |= {"instance": instance, "static_name": static_name, "cloud_run_job": cloud_run}
+        flags |= {"once_per": once_per, "tz": tz, "on_interrupt": on_interrupt, "wait_for_lease": wait_for_lease}
         wanted = {"mode": mode, "job": job, "command": context.obj, "set": set_ or [], "params": params, "key": key}
         try:
             code = _carry_out(flags, wanted, as_json=as_json)

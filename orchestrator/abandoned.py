@@ -8,7 +8,7 @@ The first that fits says what it is. Only what is abandoned may be touched, and 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from orchestrator.goal import left_by_a_run
+from orchestrator.claims import left_by_a_run
 from orchestrator.lease import AddressPolicy, Lease, Phase, next_epoch
 from orchestrator.policy import Policy
 from orchestrator.run import Run
@@ -97,7 +97,6 @@ def errand(order: SweepOrder, zone: str, machine: Machine) -> Run:
         zone=zone,
         instance=machine.name,
         address=lease.address,
-        attempt=lease.attempt,
         execution=lease.execution,
         task=lease.task,
         address_policy=lease.address_policy,

@@ -81,10 +81,11 @@ class AgentClient:
             return None
         raise refusal(answer.status, answer.body, "greet us")
 
-    async def find(self, key: str, mode: Mode, attempt: int) -> RunView | None:
-        """Ask its ledger."""
+    async def find(self, key: str, mode: Mode) -> RunView | None:
+        """Ask its ledger. The last attempt counts: there is another only after one that was cut off."""
         found = await self._get(RunList, "/runs", "look up the run", params={"key": key})
-        return next((run for run in found.runs if (run.key, run.mode, run.attempt) == (key, mode, attempt)), None)
+        attempts = [run for run in found.runs if (run.key, run.mode) == (key, mode)]
+        return max(attempts, key=lambda run: run.attempt, default=None)
 
     async def start(self, key: str, epoch: int, mode: Mode, order: StartRequest) -> RunView:
         """The key makes it safe to ask again: the agent answers with the run that it accepted before."""

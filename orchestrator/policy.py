@@ -38,6 +38,8 @@ class Policy:
     lease_ttl: timedelta = seconds(180)
     lease_renewal: timedelta = seconds(60)  # a third of the TTL: two renewals may fail
     lease_conflicts: int = 8  # writes by others (deploy, ssh keys) that we merge with before we give up
+    lease_poll: timedelta = seconds(2)  # between looks of those in line for a lease: twenty of them are ten a second
+    attempts: int = 3  # at a run that may be begun again: a Spot VM that goes twice will go again
 
     # Going up.
     start: timedelta = minutes(5)  # START -> RUNNING; usually about ten seconds, for a large GPU VM minutes

@@ -74,8 +74,8 @@ class Agent(Protocol):
         The agent keeps the epoch: from then on it refuses every lower one. None only asks, and fences nobody off.
         """
 
-    async def find(self, key: str, mode: Mode, attempt: int) -> RunView | None:
-        """The run of that key, if its ledger knows one."""
+    async def find(self, key: str, mode: Mode) -> RunView | None:
+        """The last attempt at the run of that key, if its ledger knows any."""
 
     async def start(self, key: str, epoch: int, mode: Mode, order: StartRequest) -> RunView:
         """Ask for the run. Asking twice is asking once. Busy if another run is live."""

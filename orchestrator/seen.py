@@ -111,6 +111,7 @@ class Seen:
     greeting: Greeting | None = None
     run: RunView | None = None
     in_flight: bool = False  # a request of ours was sent, and what came of it is not known yet
+    since: datetime | None = None  # when this run first looked, by Google's clock
     start_unsettled: bool = False  # a START was sent, and nobody told us how it ended: it may still land
 
     @property

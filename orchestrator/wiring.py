@@ -15,9 +15,10 @@ from orchestrator.agent_client import AgentClient
 from orchestrator.clock import SystemClock
 from orchestrator.events import Event
 from orchestrator.google_compute import GoogleCompute, open_google
+from orchestrator.keys import meaning_of, window_key
 from orchestrator.policy import Policy
 from orchestrator.ports import Addresses, Agent, Clock, Leases, Machines, Output
-from orchestrator.run import Run
+from orchestrator.run import OnInterrupt, Run
 from orchestrator.secrets import open_secrets
 from orchestrator.settings import Settings
 from vm_agent.protocol import Job, Mode
@@ -66,9 +67,16 @@ def make_run(
     key: str | None,
     now: datetime,
 ) -> Run:
-    """The run as ordered. Without a `key` it is this Cloud Run task's own, the same for all its attempts."""
+    """The run as ordered. Without a `key` it is its window's, else this Cloud Run task's own."""
+    meaning = meaning_of(job, params)
+    window = window_key(settings.once_per, settings.tz, now, meaning) if settings.once_per and not key else None
     return Run(
-        key=key or _key_of_task(settings) or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
+        key=key or window or _key_of_task(settings) or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
+        meaning=meaning,
+        windowed=window is not None,
+        attempts_most=policy.attempts if settings.on_interrupt is OnInterrupt.RERUN else 1,
+        wait_for_lease=settings.wait_for_lease,
+        task_attempt=settings.cloud_run_task_attempt,
         mode=mode,
         job=job,
         params=params,

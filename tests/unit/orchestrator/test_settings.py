@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from orchestrator.errors import BadUsage, Exit
 from orchestrator.lease import AddressPolicy
 from orchestrator.run import Reach
-from orchestrator.settings import Settings, parse_duration, read_settings, settings_table
+from orchestrator.settings import Settings, read_settings
+from orchestrator.settings_table import settings_table
+from orchestrator.spans import parse_duration
 
 GOOD = {"PROJECT_ID": "my-project", "ZONE": "us-central1-a", "INSTANCE": "gpu-vm", "STATIC_NAME": "gpu-ip"}
 KEY = "hunter2-hunter2"
