@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ class Lab:
         called_off: asyncio.Event | None = None,
         bugs: Mapping[str, list[Exception]] | None = None,
         tell: Callable[[Event], None] | None = None,
+        now: datetime | None = None,
         **settings: Any,
     ) -> Receipt:
         """`mayfly run JOB`, in this process. `bugs`: what verbs of a port ("machines.start,stop") raise at first."""
@@ -109,8 +111,8 @@ class Lab:
         async with open_world(chosen, policy, tell or self.told.append) as world:
             for verb, errors in (bugs or {}).items():
                 _plant(world, verb, errors)
-            now = world.clock.now()
-            run = make_run(chosen, policy, mode=mode, job=wanted, params=dict(params or {}), key=key, now=now)
+            given = dict(params or {})
+            run = make_run(chosen, policy, mode=mode, job=wanted, params=given, key=key, now=now or world.clock.now())
             return await drive(run, world, called_off or asyncio.Event())
 
     @property
@@ -155,6 +157,18 @@ class Lab:
         async with httpx.AsyncClient() as client:
             body = {"fingerprint": metadata["fingerprint"], "items": items}
             (await client.post(f"{self.emulator.url}/{path}", json=body)).raise_for_status()
+
+    async def switch_off(self) -> None:
+        """As a person would, out of band; returns once it is off."""
+        zone = f"{self.emulator.url}/compute/v1/projects/demo/zones/us-central1-a"
+        async with httpx.AsyncClient(timeout=60) as client:
+            operation = (await client.post(f"{zone}/instances/gpu-vm/stop")).raise_for_status().json()["name"]
+            (await client.post(f"{zone}/operations/{operation}/wait")).raise_for_status()
+
+    async def clear_faults(self) -> None:
+        """From here on nothing goes wrong any more."""
+        async with httpx.AsyncClient() as client:
+            (await client.delete(f"{self.emulator.url}/_emulator/faults")).raise_for_status()
 
     async def inject(self, **rule: Any) -> None:
         """Add a fault rule; the test ends badly if it is never spent."""
