@@ -66,12 +66,13 @@ class AgentClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def greet(self, epoch: int) -> Greeting | None:
+    async def greet(self, epoch: int | None) -> Greeting | None:
         """One short try. What is not our agent's word (a refused connection, some other server) is nobody."""
         whole = self._policy.agent_connect + self._policy.agent_answer
+        headers = {} if epoch is None else {EPOCH_HEADER: str(epoch)}
         try:
             async with asyncio.timeout(whole.total_seconds()):
-                answer = await self._send("GET", "/", headers={EPOCH_HEADER: str(epoch)})
+                answer = await self._send("GET", "/", headers=headers)
         except (Transient, TimeoutError):
             return None
         if answer.status in {200, 503}:

@@ -28,7 +28,7 @@ async def drive(run: Run, world: World, called_off: asyncio.Event) -> Receipt:
     renewing = asyncio.create_task(trip.keeper.renew_for_ever())
     try:
         verdict = await _up_until_turned_round(trip)
-        clean = not trip.touched or await _down_in_time(trip, verdict)
+        clean = not trip.touched or await come_down(trip, verdict)
     finally:
         renewing.cancel()
     receipt = receipt_of(trip, verdict, clean=clean)
@@ -107,7 +107,7 @@ async def _climb_or_look_again(move: Move | None, seen: Seen, trip: Trip) -> See
         return None
 
 
-async def _down_in_time(trip: Trip, verdict: Verdict) -> bool:
+async def come_down(trip: Trip, verdict: Verdict) -> bool:
     """Whether everything was seen undone, within `policy.down`, or `policy.after_sigterm` once a signal has come."""
     policy = trip.world.policy
     going_down = asyncio.create_task(_go_down(trip, verdict))

@@ -46,9 +46,11 @@ class GoogleCalls:
     tried again: only then does the cancellation show. Of a stop the watching alone is abandoned.
     """
 
-    def __init__(self, place: Place, policy: Policy, clock: Clock, clients: GoogleClients) -> None:
+    def __init__(
+        self, place: Place, policy: Policy, clock: Clock, clients: GoogleClients, threads: int = _THREADS
+    ) -> None:
         self.place, self.policy, self.clock, self.clients = place, policy, clock, clients
-        self._threads = Threads(_THREADS, "google")
+        self._threads = Threads(threads, "google")
         self._stop_thread = Threads(1, "google-stop")
 
     def close(self) -> None:

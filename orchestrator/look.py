@@ -1,6 +1,7 @@
 """Look: collect the facts that the next decision needs, and no others."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.errors import BadResource, NotFound, WrongMachine
@@ -30,6 +31,9 @@ async def look_down(trip: Trip) -> Seen | None:
     except NotFound:
         trip.left_on = False
         return None
+    if machine.off and trip.address is None:  # a sweep knows it by name alone; it is looked up once that delays no stop
+        with suppress(NotFound):
+            trip.address = await _address(trip.run, trip.world)
     return trip.saw(Seen(machine, trip.address, None, trip.view, in_flight, trip.start_unsettled))
 
 

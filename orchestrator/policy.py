@@ -61,6 +61,9 @@ class Policy:
     after_sigterm: timedelta = seconds(8.5)  # Cloud Run kills ten seconds after its SIGTERM
     settle_after_sigterm: timedelta = seconds(0.4)  # what a request in flight may take before the STOP is sent
 
+    # Sweeping.
+    sweep_at_once: int = 8  # VMs: one that does not stop keeps few from their turn, and Google's rate limit is kept
+
     # Memory. The lease value lives in VM metadata, which holds 256 KB.
     remembered_outcomes: int = 50
     remembered_result_bytes: int = 2048

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Generic, TypeVar
 
 from orchestrator.lease import Lease
 from vm_agent.protocol import Greeting, RunView
+
+T = TypeVar("T")
+
+OUR_LABEL = ("mayfly", "managed")  # what carries it, a sweep may touch
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,12 @@ class Machine:
     nic: str = "nic0"
     scheduling: dict[str, object] = field(default_factory=dict, repr=False)  # the whole block, to write it back
     has_local_ssd: bool = False  # such a VM cannot be stopped without saying that its scratch data may go
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def labelled_ours(self) -> bool:
+        """Its owner has put it into our hands."""
+        return _ours(self.labels)
 
     @property
     def running(self) -> bool:
@@ -67,6 +78,28 @@ class Address:
     ip: str
     users: tuple[str, ...]  # URLs of the resources that use it
     network_tier: str = "PREMIUM"  # an access config must say the same
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def labelled_ours(self) -> bool:
+        """It was reserved for us."""
+        return _ours(self.labels)
+
+
+@dataclass(frozen=True)
+class Listed(Generic[T]):
+    """One thing in a list of the whole project, and its zone or region."""
+
+    place: str
+    thing: T
+
+
+@dataclass(frozen=True)
+class Listing(Generic[T]):
+    """What Google listed, and the places that it could not look into."""
+
+    found: tuple[Listed[T], ...]
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,3 +117,8 @@ class Seen:
     def epoch(self) -> int:
         """The fencing token that goes with every word to the agent; 0 where there is no lease."""
         return self.machine.lease.epoch if self.machine.lease else 0
+
+
+def _ours(labels: dict[str, str]) -> bool:
+    name, value = OUR_LABEL
+    return labels.get(name) == value

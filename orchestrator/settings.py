@@ -7,7 +7,7 @@ is made from these descriptions.
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -225,10 +225,13 @@ class _OurToml(TomlConfigSettingsSource):
             raise BadUsage(f"{TOML_FILE} sets what is no setting: {', '.join(unknown)}. Is it misspelt?")
 
 
-def read_settings(**flags: Any) -> Settings:
+S = TypeVar("S", bound=Settings)
+
+
+def read_settings(kind: type[S] = Settings, /, **flags: Any) -> S:  # type: ignore[assignment] # Settings is an S
     """All settings, or one BadUsage that lists all that is wrong with them. A flag that is None was not given."""
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return kind(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as wrong:
         errors = wrong.errors(include_url=False)
         problems = "\n".join(f"  {_sentence(error)}" for error in errors)

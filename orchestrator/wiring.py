@@ -74,7 +74,7 @@ def make_run(
         params=params,
         timeout=settings.timeout,
         max_run=policy.boot + settings.timeout + policy.boot_margin,
-        holder=_holder(settings),
+        holder=holder(settings),
         nonce=secrets.token_hex(8),
         project=settings.project_id,
         region=settings.region,
@@ -98,7 +98,7 @@ async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event],
     """The world of one run; the clients are closed afterwards, and nobody waits for a request still in flight."""
     clock = SystemClock()
     google, api_key = await asyncio.gather(
-        asyncio.to_thread(_open_google, settings, policy, clock), _agent_key(settings, policy, clock)
+        asyncio.to_thread(_open_google, settings, policy, clock), agent_key(settings, policy, clock)
     )
     clients: dict[str, AgentClient] = {}
 
@@ -116,12 +116,17 @@ async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event],
 
 
 def _open_google(settings: Settings, policy: Policy, clock: Clock) -> GoogleCompute:
+    return open_google(settings.project_id, settings.zone, policy, clock, compute_endpoint(settings))
+
+
+def compute_endpoint(settings: Settings) -> str | None:
+    """Where Compute Engine answers; None: at Google's."""
     host = settings.compute_emulator_host
-    endpoint = host if host is None or "://" in host else f"http://{host}"
-    return open_google(settings.project_id, settings.region, settings.zone, policy, clock, endpoint)
+    return host if host is None or "://" in host else f"http://{host}"
 
 
-async def _agent_key(settings: Settings, policy: Policy, clock: Clock) -> str:
+async def agent_key(settings: Settings, policy: Policy, clock: Clock) -> str:
+    """The key that agents know us by: from the settings, else from Secret Manager."""
     if settings.agent_key is not None:
         return settings.agent_key.get_secret_value()
     emulator = settings.secret_manager_emulator_host
@@ -135,7 +140,8 @@ def _key_of_task(settings: Settings) -> str | None:
     return f"{settings.cloud_run_execution}-{settings.cloud_run_task_index}"
 
 
-def _holder(settings: Settings) -> str:
+def holder(settings: Settings) -> str:
+    """Who we are, for the person who finds our lease."""
     if settings.cloud_run_execution is not None:
         task = f"task {settings.cloud_run_task_index}, attempt {settings.cloud_run_task_attempt}"
         return f"Cloud Run execution {settings.cloud_run_execution} ({task})"
