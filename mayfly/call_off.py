@@ -10,11 +10,12 @@ from orchestrator.events import Event, Note
 class CallOff:
     """Listens for signals. `begun` is set once the VM may be touched: before that, nothing has to come down."""
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
+    def __init__(self, tell: Callable[[Event], None], what: str = "run") -> None:
         self.asked = asyncio.Event()  # come down
         self.left = asyncio.Event()  # leave at once
         self.begun = False
         self._tell = tell
+        self._what = what
         self._warned = False
 
     def listen(self, *, on_cloud_run: bool) -> None:
@@ -35,7 +36,7 @@ class CallOff:
         if not self.begun or (insists and self._warned):
             self.left.set()
         elif not self.asked.is_set():
-            self._warn(end, "the run is called off, coming down.")
+            self._warn(end, f"the {self._what} is called off, coming down.")
         elif insists:
             self._warned = True
             self._warn(end, "already coming down, the VM is not seen off yet. Once more leaves it as it is.")

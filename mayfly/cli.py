@@ -148,6 +148,36 @@ def _carry_out(flags: dict[str, Any], wanted: dict[str, Any], *, as_json: bool) 
     return carry_out(read_settings(**flags), order, as_json=as_json)
 
 
+@app.command("sweep")
+def _sweep(
+    *,
+    project: Annotated[str | None, typer.Option(metavar="PROJECT", help="PROJECT_ID for this once.")] = None,
+    zone: Annotated[str | None, typer.Option(metavar="ZONE", help="This zone only. Default: all zones.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The receipt as JSON, also on a terminal.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="MAYFLY_DEBUG", help="Tracebacks, for bugs in Mayfly.")
+    ] = False,
+    cloud_run: Annotated[str | None, typer.Option(envvar="CLOUD_RUN_JOB", hidden=True)] = None,
+) -> None:
+    """Finish what others left: VMs of all zones that a dead run left on, and the addresses on them.
+
+    Acts only on what carries the label mayfly=managed, whose lease has run out, and on which no run is live.
+    """
+    try:
+        from mayfly.sweeping import carry_out_sweep
+        from orchestrator.settings import read_settings
+        from orchestrator.sweep_settings import SweepSettings
+
+        settings = read_settings(SweepSettings, project_id=project, cloud_run_job=cloud_run)
+        code = carry_out_sweep(settings, zone=zone, dry_run=dry_run, as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - whatever it is becomes a sentence and an exit code
+        if debug:
+            traceback.print_exc()
+        code = _explain(error, for_cloud_logging=cloud_run is not None)
+    _leave(code)
+
+
 def _explain(error: Exception, *, for_cloud_logging: bool) -> int:
     """Say what is wrong and what to do; the exit code."""
     sentence, code = _sentence(error)

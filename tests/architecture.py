@@ -25,7 +25,7 @@ ARROWS = {
 
 # The layers of the orchestrator. A file in none of them is a verb: it sees everything but adaptors and edges.
 NOUNS = ("errors", "run", "seen", "policy", "lease", "events", "swept")
-JUDGEMENT = ("ladder", "goal", "placement", "abandoned")
+JUDGEMENT = ("ladder", "goal", "placement", "abandoned", "notice")
 PORTS = ("ports",)
 ADAPTORS = ("google_*", "agent_client", "agent_errors", "secrets", "patience", "clock", "threads")
 EDGES = ("settings", "sweep_settings", "telemetry", "wiring", "fleet")
