@@ -14,6 +14,7 @@ class CallOff:
         self.asked = asyncio.Event()  # come down
         self.left = asyncio.Event()  # leave at once
         self.begun = False
+        self.asked_at: float | None = None  # by the loop's clock
         self._tell = tell
         self._what = what
         self._warned = False
@@ -32,6 +33,8 @@ class CallOff:
                 loop.add_signal_handler(pause, self._tell, note)
 
     def _ended_by(self, end: signal.Signals) -> None:
+        if self.asked_at is None:
+            self.asked_at = asyncio.get_running_loop().time()
         insists = end is signal.SIGINT and self.asked.is_set()
         if not self.begun or (insists and self._warned):
             self.left.set()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mayfly.audience import Tell, audience, undisturbed
 from mayfly.call_off import CallOff
+from mayfly.notifying import notify
 from mayfly.order import Order, read_job
 from mayfly.ready import check_ready
 from orchestrator.clock import SystemClock
@@ -32,6 +33,8 @@ def carry_out(settings: Settings, order: Order, *, as_json: bool) -> int:
 async def _drive(settings: Settings, order: Order, tell: Tell) -> Receipt:
     from orchestrator.account import outcome_of  # noqa: PLC0415
     from orchestrator.drive import drive  # noqa: PLC0415 - after the view is up: these imports take their time
+    from orchestrator.notice import notice_of_bug, notice_of_run  # noqa: PLC0415
+    from orchestrator.telemetry import sentence_of  # noqa: PLC0415
     from orchestrator.wiring import make_run, open_world, policy_of  # noqa: PLC0415
 
     call_off = CallOff(tell)
@@ -51,7 +54,17 @@ async def _drive(settings: Settings, order: Order, tell: Tell) -> Receipt:
 
     driving, leaving = asyncio.create_task(there_and_back()), asyncio.create_task(call_off.left.wait())
     await asyncio.wait({driving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    return driving.result() if driving.done() else _told(_left(run, touched=call_off.begun), tell)
+    if not driving.done():
+        return _told(_left(run, touched=call_off.begun), tell)
+    try:
+        receipt = driving.result()
+    except BadUsage:
+        raise
+    except Exception as bug:
+        await notify(notice_of_bug(run.project, run.key, bug), settings, policy, call_off, tell)
+        raise
+    await notify(notice_of_run(receipt, sentence_of(receipt)), settings, policy, call_off, tell)
+    return receipt
 
 
 def _left(run: Run, *, touched: bool) -> Receipt:

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from mayfly.audience import Tell, audience, undisturbed
 from mayfly.call_off import CallOff
+from mayfly.notifying import notify
 from mayfly.ready import check_ready
 from orchestrator.clock import SystemClock
 from orchestrator.sweep_settings import SweepSettings
@@ -25,15 +26,17 @@ def carry_out_sweep(settings: SweepSettings, *, zone: str | None, dry_run: bool,
 
 async def _sweep(settings: SweepSettings, zone: str | None, tell: Tell, *, dry_run: bool) -> SweepReceipt:
     from orchestrator.fleet import make_sweep, open_fleet  # noqa: PLC0415 - after the view is up
+    from orchestrator.notice import notice_of_sweep  # noqa: PLC0415
     from orchestrator.sweep import sweep  # noqa: PLC0415
     from orchestrator.wiring import policy_of  # noqa: PLC0415
 
     call_off = CallOff(tell, "sweep")
     call_off.listen(on_cloud_run=settings.on_cloud_run)
+    policy = policy_of(settings)
     order = make_sweep(settings, zone=zone, dry_run=dry_run)
 
     async def there_and_back() -> SweepReceipt:
-        async with open_fleet(settings, policy_of(settings), tell) as fleet:
+        async with open_fleet(settings, policy, tell) as fleet:
             call_off.begun = True
             return await sweep(order, fleet, call_off.asked)
 
@@ -41,7 +44,9 @@ async def _sweep(settings: SweepSettings, zone: str | None, tell: Tell, *, dry_r
     sweeping, leaving = asyncio.create_task(there_and_back()), asyncio.create_task(call_off.left.wait())
     await asyncio.wait({sweeping, leaving}, return_when=asyncio.FIRST_COMPLETED)
     if sweeping.done():
-        return sweeping.result()
+        receipt = sweeping.result()
+        await notify(notice_of_sweep(receipt), settings, policy, call_off, tell)
+        return receipt
     unseen = ("left before it was through",)
     return SweepReceipt(order.project, zone, started_at, (), unseen, dry_run=dry_run, called_off=True)
 

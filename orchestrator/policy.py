@@ -64,6 +64,12 @@ class Policy:
     # Sweeping.
     sweep_at_once: int = 8  # VMs: one that does not stop keeps few from their turn, and Google's rate limit is kept
 
+    # Notifying. It comes last, and nothing waits for it for long.
+    notify: Patience = Patience(2, seconds(5), seconds(0.2), seconds(1))
+    sigkill: timedelta = seconds(
+        9.5
+    )  # after its SIGTERM Cloud Run leaves ten seconds, and the receipt is still to print
+
     # Memory. The lease value lives in VM metadata, which holds 256 KB.
     remembered_outcomes: int = 50
     remembered_result_bytes: int = 2048

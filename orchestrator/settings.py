@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from orchestrator.errors import BadUsage
 from orchestrator.lease import AddressPolicy
+from orchestrator.notify import may_be_posted_to
 from orchestrator.run import OnRunning, Reach
 
 TOML_FILE = Path("mayfly.toml")
@@ -125,6 +126,11 @@ class Settings(BaseSettings):
         description="What an hour of the VM costs you; the receipt then shows what the run cost.",
     )
     currency: str = Field(default="USD", description="The currency of PRICE_PER_HOUR.")
+    notify_url: SecretStr | None = Field(
+        default=None,
+        description="The incoming webhook of a Slack or Google Chat channel: told of exits 5 and 7, and of each "
+        "sweep that had to act. Whoever has it may post there: keep it secret.",
+    )
     compute_emulator_host: str | None = Field(
         default=None, description="`host:port` of a Compute Engine emulator: no call goes to Google then."
     )
@@ -181,6 +187,13 @@ class Settings(BaseSettings):
         if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
             raise ValueError("must be printable ASCII without spaces or line breaks: it travels in a header")
         return key
+
+    @field_validator("notify_url")
+    @classmethod
+    def _a_webhook(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not may_be_posted_to(url.get_secret_value()):
+            raise ValueError("must begin with https:// (http:// only on this machine)")
+        return url
 
     @field_validator("instance", "static_name")
     @classmethod

@@ -27,7 +27,7 @@ ARROWS = {
 NOUNS = ("errors", "run", "seen", "policy", "lease", "events", "swept")
 JUDGEMENT = ("ladder", "goal", "placement", "abandoned", "notice")
 PORTS = ("ports",)
-ADAPTORS = ("google_*", "agent_client", "agent_errors", "secrets", "patience", "clock", "threads")
+ADAPTORS = ("google_*", "agent_client", "agent_errors", "secrets", "patience", "clock", "threads", "notify")
 EDGES = ("settings", "sweep_settings", "telemetry", "wiring", "fleet")
 SEES = {
     NOUNS: NOUNS,
@@ -39,7 +39,8 @@ SEES = {
 # Each foreign library has its border posts; nobody else imports it. (module, where)
 BORDERS = (
     ("google", ("orchestrator/google_*.py", "orchestrator/secrets.py")),
-    ("httpx", ("orchestrator/agent_client.py", "vm_agent/gateway*", "mayfly/*")),
+    # notify speaks HTTP to a chat's webhook: no agent, and no key of ours goes with it.
+    ("httpx", ("orchestrator/agent_client.py", "orchestrator/notify.py", "vm_agent/gateway*", "mayfly/*")),
     ("tenacity", ("orchestrator/patience.py",)),
 )
 
