@@ -18,6 +18,8 @@ def notice_of_run(receipt: Receipt, sentence: str) -> str | None:
     if receipt.exit_code not in _LOUD:
         return None
     lines = [f"Mayfly, project {receipt.project}, run {receipt.run_key} (exit {receipt.exit_code}): {sentence}"]
+    if receipt.exit_code == Exit.INTERRUPTED:
+        lines.append("Whether the job did its work is not known; it was not run again.")
     if receipt.cleanup == "owed":
         where = f"{receipt.vm.instance} in {receipt.vm.zone}" if receipt.vm else "a VM"
         lines.append(f"May still be on, and cost money: {where}.")
