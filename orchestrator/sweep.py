@@ -87,6 +87,8 @@ async def _all_in_time(errands: list[Coroutine[None, None, None]], fleet: Fleet,
         _, pending = await asyncio.wait(pending, timeout=fleet.policy.after_sigterm.total_seconds())
     for task in pending:
         task.cancel()
+    for task in tasks - pending:
+        task.result()  # it catches every Exception: what comes here ends the whole process
 
 
 class _Errand:

@@ -133,25 +133,25 @@ class Lab:
         changes = [entry for entry in self.emulator.history() if entry["kind"] == "state"]
         return [entry["to"] for entry in changes if entry["resource"].endswith(resource)]
 
-    async def vm(self) -> dict[str, Any]:
+    async def vm(self, name: str = "gpu-vm") -> dict[str, Any]:
         """The VM as the cloud shows it now."""
-        return await self._ask("compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm")
+        return await self._ask(f"compute/v1/projects/demo/zones/us-central1-a/instances/{name}")
 
-    async def address(self) -> dict[str, Any]:
+    async def address(self, name: str = "gpu-ip") -> dict[str, Any]:
         """The reserved address as the cloud shows it now."""
-        return await self._ask("compute/v1/projects/demo/regions/us-central1/addresses/gpu-ip")
+        return await self._ask(f"compute/v1/projects/demo/regions/us-central1/addresses/{name}")
 
-    async def lease(self) -> Lease | None:
+    async def lease(self, vm: str = "gpu-vm") -> Lease | None:
         """The lease in the VM's metadata."""
-        items = (await self.vm())["metadata"].get("items", [])
+        items = (await self.vm(vm))["metadata"].get("items", [])
         return read_lease({item["key"]: item["value"] for item in items}.get("mayfly-lease"))
 
-    async def write_lease(self, value: str | None) -> None:
+    async def write_lease(self, value: str | None, vm: str = "gpu-vm") -> None:
         """As anybody could who may write the VM's metadata; None wipes it off."""
-        metadata = (await self.vm())["metadata"]
-        items = [item for item in metadata["items"] if item["key"] != "mayfly-lease"]
+        metadata = (await self.vm(vm))["metadata"]
+        items = [item for item in metadata.get("items", []) if item["key"] != "mayfly-lease"]
         items += [] if value is None else [{"key": "mayfly-lease", "value": value}]
-        path = "compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm/setMetadata"
+        path = f"compute/v1/projects/demo/zones/us-central1-a/instances/{vm}/setMetadata"
         async with httpx.AsyncClient() as client:
             body = {"fingerprint": metadata["fingerprint"], "items": items}
             (await client.post(f"{self.emulator.url}/{path}", json=body)).raise_for_status()

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.events import Event, PhaseStarted
 from orchestrator.fleet import make_sweep, open_fleet
-from orchestrator.lease import Lease
+from orchestrator.lease import Lease, Phase
 from orchestrator.policy import Policy, seconds
 from orchestrator.sweep import sweep as sweep_up
 from orchestrator.sweep_settings import SweepSettings
@@ -32,7 +32,7 @@ async def sweep(
     *,
     policy: Policy = IMPATIENT,
     called_off: asyncio.Event | None = None,
-    zone: str | None = None,
+    only: str | None = None,
     dry_run: bool = False,
     tell: Callable[[Event], None] | None = None,
     **settings: Any,
@@ -40,7 +40,7 @@ async def sweep(
     """`mayfly sweep`, in this process, by somebody who has not even heard of the VM."""
     chosen = sweep_settings(lab, **settings)
     async with open_fleet(chosen, policy, tell or lab.told.append) as fleet:
-        order = make_sweep(chosen, zone=zone, dry_run=dry_run)
+        order = make_sweep(chosen, zone=only, dry_run=dry_run)
         return await sweep_up(order, fleet, called_off or asyncio.Event())
 
 
@@ -66,13 +66,20 @@ async def killed_at(lab: Lab, phase: str, *, job: str = "main:run", **run: Any) 
         await lab.run(job, tell=kill, **run)
 
 
-async def run_out(lab: Lab, *, deadline_too: bool = False, **changes: Any) -> Lease:
+async def run_out(lab: Lab, vm: str = "gpu-vm", *, deadline_too: bool = False, **changes: Any) -> Lease:
     """Nobody has minutes to wait: the lease on the VM is made to say that it ran out L ago, and so did the deadline."""
-    lease = await lab.lease()
+    lease = await lab.lease(vm)
     assert lease is not None
     past = datetime.now(UTC) - IMPATIENT.request - seconds(2)
     gone = replace(lease, expires_at=past, **changes)
     if deadline_too:
         gone = replace(gone, run_deadline=past)
-    await lab.write_lease(gone.to_json())
+    await lab.write_lease(gone.to_json(), vm)
     return gone
+
+
+async def left_lease(lab: Lab, vm: str, **changes: Any) -> Lease:
+    """A run that died over this VM, as far as its lease tells; it never got to its agent."""
+    lease = Lease(epoch=7, nonce="theirs", key="monday", holder="somebody", phase=Phase.CLAIMED)
+    await lab.write_lease(replace(lease, **changes).to_json(), vm)
+    return await run_out(lab, vm)
