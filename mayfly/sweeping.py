@@ -17,7 +17,7 @@ def carry_out_sweep(settings: SweepSettings, *, zone: str | None, dry_run: bool,
     """Sweep, print the receipt, and return the exit code."""
     table = not (as_json or settings.on_cloud_run) and sys.stdout.isatty()
     with audience(settings, panel_follows=table) as tell:
-        check_ready(settings)
+        check_ready(settings.model_copy(update={"out": None}))  # a sweep copies nothing
         receipt = asyncio.run(_sweep(settings, zone, undisturbed(tell), dry_run=dry_run))
     with suppress(OSError):
         _print_receipt(receipt, settings, table=table)

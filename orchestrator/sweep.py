@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from orchestrator.abandoned import Judgement, claimed, errand, judge, live_run, planned, unused, yielded
 from orchestrator.drive import come_down
-from orchestrator.errors import BadUsage, Conflict, MayflyError, NotFound, Transient
+from orchestrator.errors import BadUsage, Busy, Conflict, MayflyError, NotFound, Transient
 from orchestrator.events import Event, Note, PhaseEnded, PhaseStarted
 from orchestrator.ladder import lease_is_ours
 from orchestrator.lease import Lease
@@ -110,8 +110,8 @@ class _Errand:
             self._found(self._vm.thing, judge(self._vm.thing, self._fleet.policy))
             if self.finding.standing is Standing.ABANDONED:
                 await self._look_and_act()
-        except NotFound as gone:
-            self._conclude(Standing.GONE, f"It was deleted meanwhile. {gone}", owed=False)
+        except NotFound:
+            self._conclude(Standing.GONE, "It was deleted meanwhile.", owed=False)
         except MayflyError as error:
             self._conclude(self.finding.standing, f"{self.finding.why} {error}", owed=True)
         except Exception as bug:  # noqa: BLE001 - a bug of ours met one VM: the others are still to be swept
@@ -138,7 +138,8 @@ class _Errand:
         judged = judge(machine, world.policy)
         if judged.standing is not Standing.ABANDONED or not machine.running:
             return judged
-        return live_run(machine, await self._ask(machine, world), world.policy) or judged
+        # Without an epoch: a higher one would cut off an orchestrator that is still at work.
+        return live_run(machine, await self._ask(machine, world, epoch=None), world.policy) or judged
 
     async def _claim(self, trip: Trip, machine: Machine) -> MayflyError | None:
         """What went wrong, if anything did: the next look tells whether the claim is there all the same."""
@@ -153,8 +154,11 @@ class _Errand:
         return None
 
     async def _put_right(self, trip: Trip, machine: Machine) -> None:
-        """The claim shows: from here on the agent lets nobody else begin, so what it says now, stays."""
-        live = live_run(machine, await self._ask(machine, trip.world), trip.world.policy) if machine.running else None
+        """The claim shows. Told of it, the agent lets nobody else begin: what it says now, stays."""
+        live = None
+        if machine.running:
+            greeting = await self._ask(machine, trip.world, epoch=Seen(machine).epoch)
+            live = live_run(machine, greeting, trip.world.policy)
         if live is not None:
             await trip.keeper.amend(lambda claim, _now: yielded(claim, self._before or claim))
             self._found(machine, live)
@@ -177,14 +181,16 @@ class _Errand:
             on = "it was not seen off: it may still be on, and cost money" if trip.left_on else "it is off"
             self._conclude(Standing.ABANDONED, f"{self.finding.why} The clean-up was not seen done; {on}.", owed=True)
 
-    async def _ask(self, machine: Machine, world: World) -> Greeting | None:
-        """Who answers at its address, asked without an epoch: that would cut off an orchestrator that lives."""
+    async def _ask(self, machine: Machine, world: World, epoch: int | None) -> Greeting | None:
+        """Who answers at its address. Busy: it has heard of a later claim than ours."""
         config = machine.access_config
         ip = machine.internal_ip if self._order.reach is Reach.INTERNAL else config.ip if config else None
         if not ip:
             return None
         try:
-            return await world.agent(ip).greet(None)
+            return await world.agent(ip).greet(epoch)
+        except Busy:
+            raise
         except MayflyError as error:
             self._tell(Note("WARNING", f"The agent on {machine.name} counts as silent: {error}"))
             return None

@@ -1,6 +1,8 @@
 """Sweeps: what a dead orchestrator left behind is put right, whoever it was, and as often as it takes."""
 
 import asyncio
+import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from orchestrator.events import Event, PhaseStarted
 from orchestrator.lease import AddressPolicy, Lease, Phase, read_lease
 from orchestrator.policy import seconds
 from orchestrator.swept import Standing, SweepReceipt
-from tests.journeys.lab import IMPATIENT, Lab, a_lab, a_world
+from tests.journeys.command import begin, heard
+from tests.journeys.lab import API_KEY, IMPATIENT, Lab, a_lab, a_world
 from tests.journeys.sweeping import Killed, abandoned_at, killed_at, left_lease, run_out, sweep
 
 RUNGS = {
@@ -269,3 +272,33 @@ async def test_a_dry_run_says_what_a_sweep_would_do_and_changes_nothing(lab: Lab
     wet = await sweep(lab)
     assert dry.findings[0].moves == wet.findings[0].moves
     assert (dry.exit_code, wet.exit_code) == (7, 0)
+
+
+async def test_a_sweep_that_cloud_run_ends_leaves_with_143_and_its_stop_sent(lab: Lab, tmp_path: Path):
+    await abandoned_at(lab, "boot")
+    process = await begin(lab, tmp_path / "cwd", "sweep", CLOUD_RUN_JOB="sweeper")
+    await heard(process, "Stopping gpu-vm")
+    process.send_signal(signal.SIGTERM)
+    stdout, _ = await asyncio.wait_for(process.communicate(), timeout=60)
+    receipt = json.loads(stdout)
+    assert (process.returncode, receipt["exit_code"], receipt["called_off"]) == (143, 143, True)
+    assert receipt["message"].startswith("Sweep (called off): 1 ")
+    assert len(lab.requests("instances.stop")) == 1
+    await lab.until(lambda: lab.states()[-1] == "TERMINATED")
+    if receipt["cleanup"] == "owed":
+        await run_out(lab)
+        assert (await sweep(lab)).exit_code == 0
+    assert await all_is_given_back(lab)
+
+
+async def test_a_claim_that_is_older_than_what_the_agent_has_heard_stops_nothing(lab: Lab):
+    """Somebody newer has spoken to it, whatever the metadata says: it is his."""
+    await abandoned_at(lab, "invoke")
+    ip = (await lab.address())["address"]
+    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY, "Mayfly-Epoch": "99999999999"}) as client:
+        (await client.get(f"http://{ip}:8000/")).raise_for_status()
+    receipt = await sweep(lab)
+    assert (receipt.exit_code, receipt.findings[0].owed) == (7, True)
+    assert lab.requests("instances.stop") == []
+    await run_out(lab, epoch=100_000_000_000)
+    assert (await sweep(lab)).exit_code == 0
