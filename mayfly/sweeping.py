@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 
 from mayfly.audience import Tell, audience, undisturbed
-from mayfly.call_off import CallOff
+from mayfly.call_off import CallOff, run_and_leave
 from mayfly.notifying import notify
 from mayfly.ready import check_ready
 from orchestrator.clock import SystemClock
@@ -18,7 +18,7 @@ def carry_out_sweep(settings: SweepSettings, *, zone: str | None, dry_run: bool,
     table = not (as_json or settings.on_cloud_run) and sys.stdout.isatty()
     with audience(settings, panel_follows=table) as tell:
         check_ready(settings.model_copy(update={"out": None}))  # a sweep copies nothing
-        receipt = asyncio.run(_sweep(settings, zone, undisturbed(tell), dry_run=dry_run))
+        receipt = run_and_leave(_sweep(settings, zone, undisturbed(tell), dry_run=dry_run))
     with suppress(OSError):
         _print_receipt(receipt, settings, table=table)
     return int(receipt.exit_code)
