@@ -9,7 +9,8 @@ from orchestrator.agent_client import AgentClient
 from orchestrator.clock import SystemClock
 from orchestrator.errors import MayflyError
 from orchestrator.events import Event, Note
-from orchestrator.google_compute import GoogleCompute, GoogleProject, open_project
+from orchestrator.google_compute import GoogleCompute
+from orchestrator.google_project import GoogleProject, open_project
 from orchestrator.policy import Policy
 from orchestrator.ports import Clock, Inventory
 from orchestrator.sweep_settings import SweepSettings

@@ -13,7 +13,7 @@ from gcp_emulator.emulator import Emulator
 from gcp_emulator.seed import AddressSeed, InstanceSeed, Seed
 from orchestrator.clock import SystemClock
 from orchestrator.errors import Forbidden, Transient
-from orchestrator.google_compute import GoogleProject, open_project
+from orchestrator.google_project import GoogleProject, open_project
 from orchestrator.policy import Patience, Policy, seconds
 from tests.contract.wires import Asked, http, serving
 from tests.contract.world import PROJECT, Running, running

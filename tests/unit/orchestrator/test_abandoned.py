@@ -41,6 +41,10 @@ def left(status: str = "RUNNING", **lease: Any) -> Machine:
 JUDGED = {
     "no label": (replace(left(), labels={}), Standing.NOT_OURS),
     "another label": (replace(left(), labels={"mayfly": "mine"}), Standing.NOT_OURS),
+    "a copy of a lease that is kept elsewhere": (
+        replace(left(), metadata={"mayfly-state": "gs://bucket/leases"}),
+        Standing.HELD,
+    ),
     "off without a lease": (replace(left("TERMINATED"), lease=None), Standing.AT_REST),
     "off and free": (left("TERMINATED", phase=Phase.FREE), Standing.AT_REST),
     "going off and free": (left("STOPPING", phase=Phase.FREE), Standing.AT_REST),
@@ -63,6 +67,11 @@ JUDGED = {
     "started long after": (left(expires_at=NOON - 3 * HOUR), Standing.ON_BY_HAND),
     "held by hand": (replace(left(), metadata={"mayfly-hold": "2026-11-21T12:30:00Z"}), Standing.ON_BY_HAND),
     "held by hand until now": (replace(left(), metadata={"mayfly-hold": "2026-11-21T12:00:00Z"}), Standing.ABANDONED),
+    "held by hand since a day": (
+        replace(left(), metadata={"mayfly-hold": "2026-11-21T12:30:00Z"}, last_start=NOON - 30 * HOUR),
+        Standing.ON_BY_HAND,
+    ),
+    "held for ever, since an hour": (replace(left(), metadata={"mayfly-hold": "2999-01-01"}), Standing.ON_BY_HAND),
     "held by nonsense": (replace(left(), metadata={"mayfly-hold": "for ever"}), Standing.ABANDONED),
     "held for ever": (
         replace(left(), metadata={"mayfly-hold": "2999-01-01"}, last_start=NOON - timedelta(hours=24)),
