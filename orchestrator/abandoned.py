@@ -67,12 +67,17 @@ def live_run(machine: Machine, greeting: Greeting | None, policy: Policy) -> Jud
 
 
 def claimed(lease: Lease, order: SweepOrder, now: datetime, policy: Policy) -> Lease:
-    """The same lease in our hands: what is owed stays written in it, for whoever comes after us."""
+    """The same lease in our hands: what is owed stays written in it, for whoever comes after us.
+
+    It is no execution's any more: the next attempt of that one may take over from its dead predecessor, not from us.
+    """
     return replace(
         lease,
         epoch=next_epoch(lease, now),
         nonce=order.nonce,
         holder=order.holder,
+        execution="",
+        task=0,
         phase=Phase.STOPPING,
         expires_at=now + policy.lease_ttl,
     )
@@ -100,9 +105,6 @@ def errand(order: SweepOrder, zone: str, machine: Machine) -> Run:
         zone=zone,
         instance=machine.name,
         address=lease.address,
-        attempt=lease.attempt,
-        execution=lease.execution,
-        task=lease.task,
         address_policy=lease.address_policy,
         reach=order.reach,
         agent_port=order.agent_port,
