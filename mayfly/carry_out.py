@@ -61,7 +61,7 @@ async def _drive(settings: Settings, order: Order, tell: Tell) -> Receipt:
     except BadUsage:
         raise
     except Exception as bug:
-        await notify(notice_of_bug(run.project, run.key, bug), settings, policy, call_off, tell)
+        await notify(notice_of_bug(run.project, f"run {run.key}", bug), settings, policy, call_off, tell)
         raise
     await notify(notice_of_run(receipt, sentence_of(receipt)), settings, policy, call_off, tell)
     return receipt

@@ -13,6 +13,7 @@ from orchestrator.events import Event, PhaseStarted
 from orchestrator.lease import Found, Phase
 from orchestrator.policy import seconds
 from orchestrator.swept import Standing, SweepReceipt
+from tests.journeys.command import begin
 from tests.journeys.lab import API_KEY, IMPATIENT, Lab, a_lab, a_world
 from tests.journeys.sweeping import abandoned_at, left_lease, run_out, sweep
 from vm_agent.protocol import START_MEDIA_TYPE
@@ -242,3 +243,13 @@ async def test_what_is_in_another_zone_is_swept_too_unless_one_is_named(tmp_path
     async with a_lab(tmp_path, replace(seed, instances=(*seed.instances, machine))) as lab:
         assert {finding.name for finding in (await sweep(lab)).findings} == {"gpu-vm", "far-vm"}
         assert {finding.name for finding in (await sweep(lab, only="us-central1-a")).findings} == {"gpu-vm"}
+
+
+async def test_a_zone_that_is_none_is_refused_for_nothing_found_would_look_like_all_being_well(
+    lab: Lab, tmp_path: Path
+):
+    process = await begin(lab, tmp_path / "cwd", "sweep", "--zone", "us-central1")
+    stdout, stderr = await asyncio.wait_for(process.communicate(), timeout=60)
+    assert (process.returncode, stdout) == (2, b"")
+    assert b"--zone us-central1 is not a zone" in stderr
+    assert lab.requests() == []

@@ -41,7 +41,7 @@ def test_a_vm_that_nobody_knows_is_looked_for_in_its_project():
 
 
 def test_a_bug_is_told_without_what_it_says():
-    text = notice_of_bug("demo", "monday", ValueError("https://hooks.slack.com/services/secret"))
+    text = notice_of_bug("demo", "run monday", ValueError("https://hooks.slack.com/services/secret"))
     assert "ValueError" in text
     assert "secret" not in text
 
