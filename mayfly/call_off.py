@@ -2,9 +2,21 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from orchestrator.events import Event, Note
+
+T = TypeVar("T")
+
+
+def run_and_leave(work: Coroutine[Any, Any, T]) -> T:
+    """Like `asyncio.run`, for a process that leaves right after: a request that hangs is not waited for.
+
+    `asyncio.run` would cancel what is left, and wait until that has seen its request through: for longer than a signal
+    leaves. The receipt must be out before.
+    """
+    return asyncio.new_event_loop().run_until_complete(work)
 
 
 class CallOff:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from mayfly.audience import Tell, audience, undisturbed
-from mayfly.call_off import CallOff
+from mayfly.call_off import CallOff, run_and_leave
 from mayfly.notifying import notify
 from mayfly.order import Order, read_job
 from mayfly.ready import check_ready
@@ -24,7 +24,7 @@ def carry_out(settings: Settings, order: Order, *, as_json: bool) -> int:
     panel = not (as_json or settings.on_cloud_run) and sys.stdout.isatty()
     with audience(settings, panel_follows=panel) as tell:
         check_ready(settings)
-        receipt = asyncio.run(_drive(settings, order, undisturbed(tell)))
+        receipt = run_and_leave(_drive(settings, order, undisturbed(tell)))
     with suppress(OSError):
         _print_receipt(receipt, settings, panel=panel)
     return int(receipt.exit_code)
@@ -61,7 +61,7 @@ async def _drive(settings: Settings, order: Order, tell: Tell) -> Receipt:
     except BadUsage:
         raise
     except Exception as bug:
-        await notify(notice_of_bug(run.project, run.key, bug), settings, policy, call_off, tell)
+        await notify(notice_of_bug(run.project, f"run {run.key}", bug), settings, policy, call_off, tell)
         raise
     await notify(notice_of_run(receipt, sentence_of(receipt)), settings, policy, call_off, tell)
     return receipt

@@ -5,10 +5,11 @@ import sys
 from contextlib import suppress
 
 from mayfly.audience import Tell, audience, undisturbed
-from mayfly.call_off import CallOff
+from mayfly.call_off import CallOff, run_and_leave
 from mayfly.notifying import notify
 from mayfly.ready import check_ready
 from orchestrator.clock import SystemClock
+from orchestrator.errors import BadUsage
 from orchestrator.sweep_settings import SweepSettings
 from orchestrator.swept import SweepReceipt
 
@@ -17,8 +18,8 @@ def carry_out_sweep(settings: SweepSettings, *, zone: str | None, dry_run: bool,
     """Sweep, print the receipt, and return the exit code."""
     table = not (as_json or settings.on_cloud_run) and sys.stdout.isatty()
     with audience(settings, panel_follows=table) as tell:
-        check_ready(settings)
-        receipt = asyncio.run(_sweep(settings, zone, undisturbed(tell), dry_run=dry_run))
+        check_ready(settings.model_copy(update={"out": None}))  # a sweep copies nothing
+        receipt = run_and_leave(_sweep(settings, zone, undisturbed(tell), dry_run=dry_run))
     with suppress(OSError):
         _print_receipt(receipt, settings, table=table)
     return int(receipt.exit_code)
@@ -26,7 +27,7 @@ def carry_out_sweep(settings: SweepSettings, *, zone: str | None, dry_run: bool,
 
 async def _sweep(settings: SweepSettings, zone: str | None, tell: Tell, *, dry_run: bool) -> SweepReceipt:
     from orchestrator.fleet import make_sweep, open_fleet  # noqa: PLC0415 - after the view is up
-    from orchestrator.notice import notice_of_sweep  # noqa: PLC0415
+    from orchestrator.notice import notice_of_bug, notice_of_sweep  # noqa: PLC0415
     from orchestrator.sweep import sweep  # noqa: PLC0415
     from orchestrator.wiring import policy_of  # noqa: PLC0415
 
@@ -43,12 +44,18 @@ async def _sweep(settings: SweepSettings, zone: str | None, tell: Tell, *, dry_r
     started_at = SystemClock().now()
     sweeping, leaving = asyncio.create_task(there_and_back()), asyncio.create_task(call_off.left.wait())
     await asyncio.wait({sweeping, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    if sweeping.done():
+    if not sweeping.done():
+        unseen = ("left before it was through",)
+        return SweepReceipt(order.project, zone, started_at, (), unseen, dry_run=dry_run, called_off=True)
+    try:
         receipt = sweeping.result()
-        await notify(notice_of_sweep(receipt), settings, policy, call_off, tell)
-        return receipt
-    unseen = ("left before it was through",)
-    return SweepReceipt(order.project, zone, started_at, (), unseen, dry_run=dry_run, called_off=True)
+    except BadUsage:
+        raise
+    except Exception as bug:
+        await notify(notice_of_bug(order.project, "sweep", bug), settings, policy, call_off, tell)
+        raise
+    await notify(notice_of_sweep(receipt), settings, policy, call_off, tell)
+    return receipt
 
 
 def _print_receipt(receipt: SweepReceipt, settings: SweepSettings, *, table: bool) -> None:

@@ -17,7 +17,8 @@ from orchestrator.swept import Finding, Standing, SweepOrder
 from vm_agent.protocol import HOLD_ATTRIBUTE, Greeting, Mode
 
 _SUSPENDED = {"SUSPENDED", "SUSPENDING"}
-_LONGEST_HOLD = timedelta(hours=24)  # as in startup.sh
+_STATE_ATTRIBUTE = "mayfly-state"  # of a VM that was made for one run
+_LONGEST_HOLD = timedelta(hours=24)  # as for the dead-man
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ def judge(machine: Machine, policy: Policy) -> Judgement:
     lease, now = machine.lease, machine.seen_at
     if not machine.labelled_ours:
         return Judgement(Standing.NOT_OURS, "It does not carry our label any more.")
+    if _STATE_ATTRIBUTE in machine.metadata:  # what the VM shows is a copy that nobody renews: it proves nothing
+        return Judgement(Standing.HELD, f"Its lease is kept in {machine.metadata[_STATE_ATTRIBUTE]}, not on the VM.")
     if lease is None or lease.phase is Phase.FREE:
         return _without_lease(machine)
     if lease.expires_at is not None and now < lease.expires_at + policy.request:
@@ -64,12 +67,17 @@ def live_run(machine: Machine, greeting: Greeting | None, policy: Policy) -> Jud
 
 
 def claimed(lease: Lease, order: SweepOrder, now: datetime, policy: Policy) -> Lease:
-    """The same lease in our hands: what is owed stays written in it, for whoever comes after us."""
+    """The same lease in our hands: what is owed stays written in it, for whoever comes after us.
+
+    It is no execution's any more: the next attempt of that one may take over from its dead predecessor, not from us.
+    """
     return replace(
         lease,
         epoch=next_epoch(lease, now),
         nonce=order.nonce,
         holder=order.holder,
+        execution="",
+        task=0,
         phase=Phase.STOPPING,
         expires_at=now + policy.lease_ttl,
     )
@@ -97,8 +105,6 @@ def errand(order: SweepOrder, zone: str, machine: Machine) -> Run:
         zone=zone,
         instance=machine.name,
         address=lease.address,
-        execution=lease.execution,
-        task=lease.task,
         address_policy=lease.address_policy,
         reach=order.reach,
         agent_port=order.agent_port,
@@ -154,13 +160,15 @@ def _left_on(machine: Machine, lease: Lease, policy: Policy) -> Judgement:
 
 
 def _held_by_hand(machine: Machine) -> datetime | None:
+    """Until when a person at work on it holds it: 24 h at most, from the start where the hold itself does not tell."""
     try:
         until = datetime.fromisoformat(machine.metadata[HOLD_ATTRIBUTE].strip())
     except (KeyError, ValueError):
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    latest = until if machine.last_start is None else min(until, machine.last_start + _LONGEST_HOLD)
-    return latest if machine.seen_at < latest else None
+    if until > machine.seen_at + _LONGEST_HOLD:
+        until = (machine.last_start or machine.seen_at) + _LONGEST_HOLD
+    return until if machine.seen_at < until else None
 
 
 def _owner(lease: Lease) -> str:

@@ -1,15 +1,17 @@
 """Puts a sweep together: from settings to its orders, and to the VMs of all zones."""
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from orchestrator.agent_client import AgentClient
 from orchestrator.clock import SystemClock
-from orchestrator.errors import MayflyError
+from orchestrator.errors import BadUsage, MayflyError
 from orchestrator.events import Event, Note
-from orchestrator.google_compute import GoogleCompute, GoogleProject, open_project
+from orchestrator.google_compute import GoogleCompute
+from orchestrator.google_project import GoogleProject, open_project
 from orchestrator.policy import Policy
 from orchestrator.ports import Clock, Inventory
 from orchestrator.sweep_settings import SweepSettings
@@ -17,6 +19,7 @@ from orchestrator.swept import SweepOrder
 from orchestrator.wiring import GoogleWorld, agent_key, compute_endpoint, holder
 
 _THREADS_PER_VM = 4  # a look, the stop's wait, the mark's wait, a renewal
+_A_ZONE = r"[a-z]+(-[a-z]+)+\d+-[a-z][a-z0-9]*"
 _NO_KEY = "no-key"  # what an agent is asked with whose key we could not read: it will not know us
 
 
@@ -73,7 +76,9 @@ class GoogleFleet:
 
 
 def make_sweep(settings: SweepSettings, *, zone: str | None, dry_run: bool) -> SweepOrder:
-    """The sweep as ordered."""
+    """The sweep as ordered. BadUsage if `zone` is none: nothing found there would look like all being well."""
+    if zone is not None and not re.fullmatch(_A_ZONE, zone):
+        raise BadUsage(f"--zone {zone} is not a zone: they look like us-central1-a")
     return SweepOrder(
         project=settings.project_id,
         zone=zone,

@@ -30,12 +30,11 @@ def notice_of_run(receipt: Receipt, sentence: str) -> str | None:
     return _plain(lines)
 
 
-def notice_of_bug(project: str, key: str, bug: Exception) -> str:
+def notice_of_bug(project: str, what: str, bug: Exception) -> str:
     """What to post when we ourselves broke down: exit 7, and nobody knows how the VM was left."""
-    what = (
-        f"Mayfly, project {project}, run {key} (exit {int(Exit.CLEANUP_OWED)}): a bug in Mayfly ({type(bug).__name__})."
-    )
-    return _plain([what, "The VM may still be on, and cost money.", project_page(project)])
+    code, name = int(Exit.CLEANUP_OWED), type(bug).__name__
+    title = f"Mayfly, project {project}, {what} (exit {code}): a bug in Mayfly ({name})."
+    return _plain([title, "A VM may still be on, and cost money.", project_page(project)])
 
 
 def notice_of_sweep(receipt: SweepReceipt) -> str | None:

@@ -41,7 +41,7 @@ class Machine:
     nic: str = "nic0"
     scheduling: dict[str, object] = field(default_factory=dict, repr=False)  # the whole block, to write it back
     has_local_ssd: bool = False  # such a VM cannot be stopped without saying that its scratch data may go
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def labelled_ours(self) -> bool:

@@ -20,7 +20,6 @@ class Standing(StrEnum):
     NOT_OURS = "not-ours"  # without our label
     GONE = "gone"  # it was there when we listed, and is no more
     UNUSED = "unused"  # a reserved address that nothing uses: it costs money
-    UNKNOWN = "unknown"  # it could not be looked at
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event],
 
 
 def _open_google(settings: Settings, policy: Policy, clock: Clock) -> GoogleCompute:
-    return open_google(settings.project_id, settings.zone, policy, clock, compute_endpoint(settings))
+    return open_google(settings.project_id, settings.region, settings.zone, policy, clock, compute_endpoint(settings))
 
 
 def compute_endpoint(settings: Settings) -> str | None:

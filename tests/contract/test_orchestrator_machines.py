@@ -18,7 +18,7 @@ from orchestrator.lease import Lease, Phase
 from orchestrator.policy import Policy
 from tests.clocks import JumpingClock
 from tests.contract.orchestrator_google import google_at
-from tests.contract.world import PROJECT, VM, ZONE, Running, running
+from tests.contract.world import PROJECT, REGION, VM, ZONE, Running, running
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_without_credentials_one_is_told_how_to_log_in(tmp_path: Path, monkeypat
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     with pytest.raises(BadUsage, match="gcloud auth application-default login"):
-        open_google(PROJECT, ZONE, Policy(), JumpingClock())
+        open_google(PROJECT, REGION, ZONE, Policy(), JumpingClock())
 
 
 async def _boot(google: GoogleCompute, script: str) -> None:

@@ -83,3 +83,9 @@ async def left_lease(lab: Lab, vm: str, **changes: Any) -> Lease:
     lease = Lease(epoch=7, nonce="theirs", key="monday", holder="somebody", phase=Phase.CLAIMED)
     await lab.write_lease(replace(lease, **changes).to_json(), vm)
     return await run_out(lab, vm)
+
+
+async def all_is_given_back(lab: Lab) -> bool:
+    lease = await lab.lease()
+    free = lease is not None and lease.phase is Phase.FREE
+    return free and (await lab.vm())["status"] == "TERMINATED" and (await lab.address())["status"] == "RESERVED"

@@ -13,8 +13,8 @@ from orchestrator.events import Event, PhaseStarted
 from orchestrator.lease import AddressPolicy, Lease, Phase, read_lease
 from orchestrator.policy import seconds
 from orchestrator.swept import Standing, SweepReceipt
-from tests.journeys.lab import IMPATIENT, Lab, a_lab, a_world
-from tests.journeys.sweeping import Killed, abandoned_at, killed_at, left_lease, run_out, sweep
+from tests.journeys.lab import API_KEY, IMPATIENT, Lab, a_lab, a_world
+from tests.journeys.sweeping import Killed, abandoned_at, all_is_given_back, killed_at, left_lease, run_out, sweep
 
 RUNGS = {
     "lease": ("deadline", []),
@@ -41,12 +41,6 @@ async def test_what_an_orchestrator_left_that_died_on_a_rung_is_put_right(lab: L
     lease = await lab.lease()
     assert lease is not None
     assert lease.phase is Phase.FREE
-
-
-async def all_is_given_back(lab: Lab) -> bool:
-    lease = await lab.lease()
-    free = lease is not None and lease.phase is Phase.FREE
-    return free and (await lab.vm())["status"] == "TERMINATED" and (await lab.address())["status"] == "RESERVED"
 
 
 def standings(receipt: SweepReceipt) -> dict[str, Standing]:
@@ -80,7 +74,7 @@ async def test_the_claim_comes_first_and_keeps_what_is_owed_in_writing(lab: Lab)
     assert changes[0]["verb"] == "instances.setMetadata"
     claim = lease_in(changes[0])
     assert (claim.phase, claim.epoch > before.epoch, claim.nonce != before.nonce) == (Phase.STOPPING, True, True)
-    same = ("key", "address", "address_policy", "found", "run_deadline", "outcomes", "execution", "task")
+    same = ("key", "address", "address_policy", "found", "run_deadline", "outcomes")
     assert [getattr(claim, name) for name in same] == [getattr(before, name) for name in same]
 
 
@@ -186,6 +180,7 @@ async def test_of_two_sweeps_at_once_one_acts(lab: Lab):
         [Standing.ABANDONED, Standing.AT_REST],  # the second came when the first was through
     )
     assert (first.exit_code, second.exit_code) == (0, 0)
+    assert [first.acted, second.acted].count(True) == 1, "nobody is told twice"
     assert len(lab.requests("instances.stop")) == 1
     assert await all_is_given_back(lab)
 
@@ -209,40 +204,6 @@ async def test_a_claim_that_meets_other_writers_is_tried_again(lab: Lab):
     await lab.inject(on="instances.setMetadata", operation_error=error)
     assert (await sweep(lab)).exit_code == 0
     assert await all_is_given_back(lab)
-
-
-async def test_a_signal_lets_the_stop_out_and_the_next_sweep_finishes(tmp_path: Path):
-    """Called off just as it claims: what it owes is in writing by then, so the stop goes out too."""
-    async with a_lab(tmp_path) as lab:
-        await abandoned_at(lab, "boot")
-        called_off = asyncio.Event()
-
-        def tell(event: Event) -> None:
-            if isinstance(event, PhaseStarted) and event.name.endswith(" claim"):
-                called_off.set()
-
-        policy = replace(IMPATIENT, after_sigterm=seconds(5))
-        receipt = await sweep(lab, policy=policy, called_off=called_off, tell=tell)
-        assert receipt.exit_code == 143
-        assert len(lab.requests("instances.stop")) == 1
-        await lab.until(lambda: lab.states()[-1] == "TERMINATED")
-        lease = await lab.lease()
-        assert lease is not None
-        if lease.phase is not Phase.FREE:
-            await run_out(lab)
-        assert (await sweep(lab)).exit_code == 0
-        assert await all_is_given_back(lab)
-        await lab.all_is_well()
-
-
-async def test_a_sweep_that_is_called_off_at_once_touches_nothing(lab: Lab):
-    await abandoned_at(lab, "boot")
-    called_off = asyncio.Event()
-    called_off.set()
-    receipt = await sweep(lab, called_off=called_off)
-    assert (receipt.exit_code, receipt.findings[0].owed, receipt.acted) == (143, True, False)
-    assert lab.requests("instances.stop") == []
-    assert (await sweep(lab)).exit_code == 0
 
 
 async def test_an_address_is_kept_where_the_policy_says_so(lab: Lab):
@@ -269,3 +230,16 @@ async def test_a_dry_run_says_what_a_sweep_would_do_and_changes_nothing(lab: Lab
     wet = await sweep(lab)
     assert dry.findings[0].moves == wet.findings[0].moves
     assert (dry.exit_code, wet.exit_code) == (7, 0)
+
+
+async def test_a_claim_that_is_older_than_what_the_agent_has_heard_stops_nothing(lab: Lab):
+    """Somebody newer has spoken to it, whatever the metadata says: it is his."""
+    await abandoned_at(lab, "invoke")
+    ip = (await lab.address())["address"]
+    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY, "Mayfly-Epoch": "99999999999"}) as client:
+        (await client.get(f"http://{ip}:8000/")).raise_for_status()
+    receipt = await sweep(lab)
+    assert (receipt.exit_code, receipt.findings[0].owed) == (7, True)
+    assert lab.requests("instances.stop") == []
+    await run_out(lab, epoch=100_000_000_000)
+    assert (await sweep(lab)).exit_code == 0

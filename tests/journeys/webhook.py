@@ -28,7 +28,7 @@ class Chat:
             if answer is None:
                 await reader.read()  # until they hang up
             else:
-                elsewhere = f"Location: {self.url}/elsewhere\r\n"
+                elsewhere = "Location: /elsewhere\r\n"
                 writer.write(f"HTTP/1.1 {answer} So\r\n{elsewhere}Content-Length: 2\r\n\r\nok".encode())
                 await writer.drain()
         finally:
