@@ -99,10 +99,10 @@ class Deadman:
 
     async def watch(self, power_off: Callable[[], Awaitable[None]]) -> None:
         """Wait for the moment, then power off, again each minute: that is final, whoever speaks meanwhile."""
-        while (left := self._ending().at - self._clock.uptime()) > 0:
+        while (left := self.ending.at - self._clock.uptime()) > 0:
             await self._pause(min(max(left, policy.DEADMAN_LOOK_SECONDS_MIN), policy.DEADMAN_LOOK_SECONDS))
             self._beat()
-        why = self._ending().why
+        why = self.ending.why
         while True:
             log.critical("dead-man: %s: powering off", why)
             try:
@@ -142,14 +142,16 @@ class Deadman:
         self._beat()
 
     @property
+    def ending(self) -> Ending:
+        """When the VM will be powered off, as things stand."""
+        return ending(self._facts, self._silence_seconds)
+
+    @property
     def minds_a_run(self) -> bool:
         """Whether a run is in progress and inside its deadline."""
         return self._facts.run_until is not None and self._clock.uptime() < self._facts.run_until
 
     # What follows
-
-    def _ending(self) -> Ending:
-        return ending(self._facts, self._silence_seconds)
 
     def _take(self, seconds: float) -> None:
         self._facts = replace(self._facts, held_until=self._clock.uptime() + seconds if seconds else 0.0)

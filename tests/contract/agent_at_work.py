@@ -18,7 +18,7 @@ import psutil
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
 from vm_agent.auth import ApiKey
-from vm_agent.clock import MachineClock
+from vm_agent.clock import Clock, MachineClock
 from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
 from vm_agent.gpu import NoGpu
@@ -67,11 +67,16 @@ def write_main(folder: Path, source: str) -> Path:
     return app
 
 
+def a_deadman(folder: Path, clock: Clock) -> Deadman:
+    """The dead-man of the agent whose disk is `folder`."""
+    return Deadman(clock, PulseFile(folder / "pulse"), Banner(folder / "banner"))
+
+
 def an_agent(folder: Path, **changes: Any) -> Agent:
     """The agent whose disk is `folder`."""
     ledger = Ledger(folder / "state" / "ledger.db")
     metadata, clock = changes.pop("metadata", NoMetadata()), MachineClock()
-    deadman = Deadman(clock, PulseFile(folder / "pulse"), Banner(folder / "banner"))
+    deadman = changes.pop("deadman", None) or a_deadman(folder, clock)
     processes = LocalProcesses(
         app=folder / "app",
         environment=dict(os.environ),

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.clocks import BootClock
 from vm_agent import policy
 from vm_agent.deadman import Deadman, Ending, Facts, ending
 from vm_agent.hold import Banner, hold_seconds
@@ -64,32 +65,6 @@ def test_without_a_run_it_goes_off_when_silence_and_hold_are_over_and_never_befo
 def test_a_word_or_a_hold_never_brings_the_end_nearer(known: Facts, later: float) -> None:
     for more in (replace(known, heard=known.heard + later), replace(known, held_until=known.held_until + later)):
         assert ending(more, SILENCE).at >= ending(known, SILENCE).at
-
-
-class BootClock:
-    """Sleeping jumps ahead; what shall happen meanwhile happens at its moment."""
-
-    def __init__(self) -> None:
-        self.seconds = 5000.0
-        self.later: list[tuple[float, Callable[[], object]]] = []
-
-    def uptime(self) -> float:
-        return self.seconds
-
-    def now(self) -> datetime:
-        return datetime(2030, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
-
-    async def sleep(self, seconds: float) -> None:
-        until = self.seconds + seconds
-        for moment, happens in sorted(self.later, key=lambda one: one[0]):
-            if moment <= until:
-                self.seconds = max(self.seconds, moment)
-                self.later.remove((moment, happens))
-                happens()
-        self.seconds = max(self.seconds, until)
-
-    def after(self, seconds: float, happens: Callable[[], object]) -> None:
-        self.later.append((self.seconds + seconds, happens))
 
 
 class Off(BaseException):
