@@ -11,6 +11,7 @@ import pytest
 from gcp_emulator.emulator import Emulator
 from tests.clocks import BootClock
 from tests.contract.agent_at_work import a_deadman, agent_process, an_agent, at_work, finished, start, write_main
+from tests.contract.test_agent_disk import fill
 from tests.contract.test_agent_fence import a_lease
 from tests.contract.world import PROJECT, VM, WORLD, ZONE
 from tests.unit.agent.test_machine import metadata_server
@@ -187,24 +188,32 @@ async def test_half_an_answer_is_none(answer: bytes) -> None:
             await Metadata(host).attributes("")
 
 
-@pytest.mark.parametrize("trouble", ["a ledger that is none", "no metadata server", "a run that was cut off"])
-async def test_an_agent_in_trouble_powers_its_vm_off_all_the_same(tmp_path: Path, trouble: str) -> None:
-    write_main(tmp_path, JOBS)
-    root, pressed = tmp_path / "root", tmp_path / "pressed"
+@pytest.mark.parametrize(
+    "trouble", ["a ledger that is none", "no metadata server", "a run that was cut off", "a full disk"]
+)
+async def test_an_agent_in_trouble_powers_its_vm_off_all_the_same(
+    tmp_path: Path, request: pytest.FixtureRequest, trouble: str
+) -> None:
+    pressed = tmp_path / "pressed"
+    disk: Path = request.getfixturevalue("small_disk") if trouble == "a full disk" else tmp_path
+    write_main(disk, JOBS)
     known = {
-        "MAYFLY_ROOT": str(root),
+        "MAYFLY_ROOT": str(disk / "root"),
         "MAYFLY_POWEROFF": f"touch {pressed}",
         "MAYFLY_DEADMAN_SILENCE_SECONDS": "2",
         "GCE_METADATA_HOST": "127.0.0.1:9",
     }
     if trouble == "a ledger that is none":
-        (tmp_path / "state").mkdir()
-        (tmp_path / "state" / "ledger.db").write_text("not a database" * 1000)
+        (disk / "state").mkdir()
+        (disk / "state" / "ledger.db").write_text("not a database" * 1000)
     if trouble == "a run that was cut off":
-        async with agent_process(tmp_path) as agent:
+        async with agent_process(disk) as agent:
             await start(agent.client, params={"until": str(tmp_path / "never")})
             await agent.kill()
-    async with agent_process(tmp_path, until=503 if "ledger" in trouble else 200, **known) as agent:
+    if trouble == "a full disk":
+        fill(disk / "fill")
+    well = trouble in {"no metadata server", "a run that was cut off"}
+    async with agent_process(disk, until=200 if well else 503, **known) as agent:
         del agent.client.headers["X-API-Key"]
         await until_there(pressed)
         assert (await agent.client.get("/")).json()["status"] != "ok"
