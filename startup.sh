@@ -60,7 +60,8 @@ arm_deadman() {
     if on_systemd; then
         systemctl stop mayfly-deadman.service 2>/dev/null || true # of an earlier run of this script
         systemd-run --quiet --collect --unit=mayfly-deadman --property=StandardOutput=journal+console \
-            --property=Restart=always --property=RestartSec=5 --property=OOMScoreAdjust=-1000 bash -c "$script"
+            --property=Restart=always --property=RestartSec=5 --property=OOMScoreAdjust=-1000 \
+            bash -c "${script//\$/\$\$}" # systemd would read ${...} as its own
     elif command -v setsid >/dev/null; then
         setsid bash -c "$script" </dev/null &
     else
@@ -74,7 +75,7 @@ deadman() {
     now=$(boot_seconds)
     minutes=$(value instance/attributes/mayfly-boot-minutes)
     [[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || minutes=10
-    off=$(awk "BEGIN { printf \"%d\", $now + 60 * $minutes }")
+    off=$(awk "BEGIN { print int($now + 60 * $minutes) }")
     why="no agent $minutes minutes after the boot"
     while true; do
         take_pulse
@@ -107,8 +108,8 @@ take_pulse() {
 # The clock that the agent goes by, too: see vm_agent/clock.py.
 boot_seconds() {
     local up
-    if read -r up _ 2>/dev/null </proc/uptime; then
-        echo "${up%.*}"
+    if IFS=. read -r up _ 2>/dev/null </proc/uptime; then
+        echo "$up"
     else
         date +%s
     fi

@@ -86,15 +86,15 @@ class Deadman:
         self._facts = Facts(heard=now, listening_since=now)
         self._armed = False
         self._keeper = 0
-        self._lease = ""  # a digest of the one seen last
-        self._hold: str | None = None
+        self._lease = self._hold = ""  # digests of those seen last
 
     def arm(self) -> None:
         """Begin. Silence began when the agent before this one heard the last word: to start again is none."""
         self._armed = True
         if before := self._pulses.read():
-            self._facts = replace(self._facts, heard=min(before.heard, self._facts.heard))
-            self._lease = before.lease
+            heard = min(before.heard, self._facts.heard)
+            self._facts = replace(self._facts, heard=heard, held_until=before.held)
+            self._lease, self._hold = before.lease, before.hold
         self._beat()
 
     async def watch(self, power_off: Callable[[], Awaitable[None]]) -> None:
@@ -119,13 +119,12 @@ class Deadman:
 
     def saw(self, attributes: Mapping[str, str]) -> None:
         """The VM's metadata as they are now."""
-        digest = hashlib.sha256(attributes.get(LEASE_ATTRIBUTE, "").encode()).hexdigest()[:16]
-        if self._lease and digest != self._lease:
+        lease, hold = attributes.get(LEASE_ATTRIBUTE, ""), attributes.get(HOLD_ATTRIBUTE, "")
+        if self._lease and _digest(lease) != self._lease:
             self.word()
-        self._lease = digest
-        if (hold := attributes.get(HOLD_ATTRIBUTE)) != self._hold:
-            self._hold = hold
-            self._take(hold_seconds(hold, self._clock.now()))
+        if _digest(hold) != self._hold:
+            self._take(hold)
+        self._lease, self._hold = _digest(lease), _digest(hold)
         self._beat()
 
     def began(self, timeout_seconds: float | None, keeper: int = 0) -> None:
@@ -153,22 +152,22 @@ class Deadman:
 
     # What follows
 
-    def _take(self, seconds: float) -> None:
+    def _take(self, hold: str) -> None:
+        """What a new mayfly-hold says; the same words, read again, hold no longer than they did."""
+        seconds = hold_seconds(hold, self._clock.now())
         self._facts = replace(self._facts, held_until=self._clock.uptime() + seconds if seconds else 0.0)
         if seconds:
-            log.warning("mayfly-hold=%s: somebody is at work here, the dead-man waits for %.0f s", self._hold, seconds)
-            self._notices.say(
-                f"mayfly-hold={self._hold} is set: this VM does not power itself off before (24 h at most)."
-            )
-        else:
-            self._notices.say(None)
+            log.warning("mayfly-hold=%s: somebody is at work here, the dead-man waits for %.0f s", hold, seconds)
+        said = f"mayfly-hold={hold} is set: this VM does not power itself off before (24 h at most)."
+        self._notices.say(said if seconds else None)
 
     def _beat(self) -> None:
         """Silence counts from the last word alone: an agent that crashes again and again does not put it off."""
         if self._armed:
             off = max(self._facts.heard + self._silence_seconds, self._facts.held_until)
             run = self._facts.run_until or 0.0
-            self._pulses.write(Pulse(off, self._facts.heard, run, self._keeper, self._lease))
+            pulse = Pulse(off, self._facts.heard, run, self._keeper, self._lease, self._facts.held_until, self._hold)
+            self._pulses.write(pulse)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep. Who then wakes far too late stood still (a frozen process, a paused VM) and has to listen first."""
@@ -177,3 +176,7 @@ class Deadman:
         if (late := (now := self._clock.uptime()) - due) > policy.DEADMAN_LISTEN_SECONDS:
             log.warning("the agent stood still for %.0f s", late)
             self._facts = replace(self._facts, listening_since=now)
+
+
+def _digest(words: str) -> str:
+    return hashlib.sha256(words.encode()).hexdigest()[:16]

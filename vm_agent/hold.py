@@ -11,7 +11,7 @@ from vm_agent import policy
 log = logging.getLogger(__name__)
 
 
-def hold_seconds(text: str | None, now: datetime) -> float:
+def hold_seconds(text: str, now: datetime) -> float:
     """How long from now this hold keeps the VM on: 24 h at most, 0 if it is over, is none or is not a time."""
     if not text:
         return 0.0

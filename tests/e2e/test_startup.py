@@ -41,7 +41,10 @@ cat >"$HOME/bin/systemd-run" <<'END'
 #!/bin/bash
 echo "called: systemd-run ${*%%$'\n'*}"
 while [[ $1 == --* ]]; do shift; done
-setsid "$@" &
+for word; do # as systemd does: ${NAME} is a setting of the service's, and there is none; $$ is a dollar
+    words+=("$(sed -zE 's/\$\$/\x01/g; s/\$\{[^}]*\}//g; s/\x01/$/g' <<<"$word")")
+done
+setsid "${words[@]}" &
 END
 cat >"$HOME/bin/systemctl" <<'END'
 #!/bin/bash
@@ -270,6 +273,14 @@ async def test_on_a_machine_with_systemd_the_dead_man_and_the_agent_are_units(vm
     assert "--property=Restart=always" in calls[1]
     assert calls[2:] == ["systemctl daemon-reload", "systemctl restart mayfly-agent.service"]
     assert "mayfly-agent" not in _faults_of_unit(vm.disk / "root/mayfly-agent.service")
+
+
+async def test_on_a_machine_with_systemd_the_dead_man_does_its_duty_too(vm, google):
+    require_namespaces()
+    google.attributes |= {"mayfly-boot-minutes": "0.01", "mayfly-ref": "no-such-tag"}
+    await vm.boot(SYSTEMD + SCRIPT, metadata_host=google.host)
+    await vm.is_off()
+    assert b"mayfly: no agent 0.01 minutes after the boot: powering off" in vm.console
 
 
 def test_shellcheck_finds_nothing():

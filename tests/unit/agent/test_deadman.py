@@ -25,6 +25,7 @@ LISTEN = policy.DEADMAN_LISTEN_SECONDS
 SPOKEN = Facts(heard=1000, listening_since=0)
 
 moments = st.floats(0, 1e6)
+digests = st.sampled_from(["", "0123456789abcdef"])
 facts = st.builds(Facts, moments, moments, st.none() | moments | st.just(math.inf), st.just(0.0) | moments)
 
 
@@ -181,8 +182,19 @@ async def test_a_hold_without_an_end_holds_for_a_day_however_often_it_is_read(ma
     assert await machine.off_after(deadman) == 86401
 
 
-@pytest.mark.parametrize("text", [None, "", "for ever", "tomorrow", "2029-12-31T23:59:59Z", "2030-01-01"])
-def test_what_is_no_time_to_come_holds_nothing(text: str | None) -> None:
+async def test_a_hold_without_an_end_is_no_longer_for_an_agent_that_starts_again(machine: Machine) -> None:
+    began = machine.clock.seconds
+    for _ in range(23):
+        machine.agent().saw({"mayfly-hold": "2999-01-01T00:00:00Z"})
+        machine.clock.seconds += 3600
+    deadman = machine.agent()
+    machine.clock.after(1, lambda: deadman.saw({"mayfly-hold": "2999-01-01T00:00:00Z"}))
+    await machine.off_after(deadman)
+    assert machine.clock.seconds - began == 86400
+
+
+@pytest.mark.parametrize("text", ["", "for ever", "tomorrow", "2029-12-31T23:59:59Z", "2030-01-01"])
+def test_what_is_no_time_to_come_holds_nothing(text: str) -> None:
     assert hold_seconds(text, datetime(2030, 1, 1, tzinfo=UTC)) == 0
 
 
@@ -268,15 +280,16 @@ async def test_a_pulse_that_cannot_be_understood_is_none(machine: Machine, text:
     assert await machine.off_after(machine.agent()) == SILENCE
 
 
-@given(st.builds(Pulse, moments, moments, moments, st.integers(0, 4194304), st.just("0123456789abcdef")))
+@given(st.builds(Pulse, moments, moments, moments, st.integers(0, 4194304), digests, moments, digests))
 def test_what_is_written_of_a_pulse_is_read_to_the_second_and_in_one_page(pulse: Pulse) -> None:
     with TemporaryDirectory() as folder:
         file = PulseFile(Path(folder) / "pulse")
-        file.write(Pulse(NEVER, 1e9, math.inf, 4194304, "f" * 16))
+        file.write(Pulse(NEVER, 1e9, math.inf, 4194304, "f" * 16, 1e9, "f" * 16))
         file.write(pulse)
         read = file.read()
-        assert file.path.stat().st_size == 256
-    assert read == replace(pulse, off=math.ceil(pulse.off), run=math.ceil(pulse.run), heard=round(pulse.heard, 2))
+        assert file.path.stat().st_size == 512
+    whole = {name: math.ceil(getattr(pulse, name)) for name in ("off", "run", "held")}
+    assert read == replace(pulse, heard=round(pulse.heard, 2), **whole)
 
 
 def test_a_pulse_can_be_written_when_its_disk_is_full(small_disk: Path) -> None:
