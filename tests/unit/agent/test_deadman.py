@@ -4,8 +4,9 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from shutil import disk_usage
 from tempfile import TemporaryDirectory
@@ -124,6 +125,12 @@ async def test_a_lease_that_changes_is_a_word_and_one_that_stays_is_none(machine
     assert await machine.off_after(deadman) == 100 + SILENCE
 
 
+async def test_the_lease_that_is_found_at_the_boot_is_no_word(machine: Machine) -> None:
+    deadman = machine.agent()
+    machine.clock.after(100, lambda: deadman.saw(a_lease(1)))
+    assert await machine.off_after(deadman) == SILENCE
+
+
 async def test_a_lease_that_comes_or_goes_has_changed(machine: Machine) -> None:
     deadman = machine.agent()
     machine.clock.after(1, lambda: deadman.saw({}))
@@ -191,6 +198,77 @@ async def test_a_hold_without_an_end_is_no_longer_for_an_agent_that_starts_again
     machine.clock.after(1, lambda: deadman.saw({"mayfly-hold": "2999-01-01T00:00:00Z"}))
     await machine.off_after(deadman)
     assert machine.clock.seconds - began == 86400
+
+
+spans = st.integers(1, 2000)
+steps = st.tuples(
+    spans,  # after the step before
+    st.sampled_from(["word", "same lease", "new lease", "run", "end", "hold", "no hold", "freeze"]),
+    spans,  # how long the run may take, the hold is, the freeze lasts
+)
+
+
+@given(schedule=st.lists(steps, max_size=20))
+async def test_whatever_happens_it_powers_off_when_it_must_and_never_when_it_must_not(
+    schedule: list[tuple[int, str, int]],
+) -> None:
+    with TemporaryDirectory() as folder:
+        machine = Machine(Path(folder))
+        clock, deadman = machine.clock, machine.agent()
+        happened = Happened(clock, deadman)
+        at = 0
+        for after, what, span in schedule:
+            at += after
+            clock.after(at, partial(happened.one_more, what, span))
+        deadman.saw({})
+        await machine.off_after(deadman)
+    if happened.run_until is not None:
+        assert clock.seconds >= happened.run_until
+    else:
+        assert clock.seconds >= happened.word + SILENCE
+    assert clock.seconds >= happened.held_until
+    must = [happened.last, happened.held_until, happened.run_until or happened.word + SILENCE]
+    assert clock.seconds <= max(must) + policy.DEADMAN_LOOK_SECONDS + LISTEN
+
+
+@dataclass
+class Happened:
+    """What the dead-man was told, and what a bystander makes of it."""
+
+    clock: BootClock
+    deadman: Deadman
+    word: float = 5000
+    run_until: float | None = None
+    held_until: float = 0
+    last: float = 5000
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def one_more(self, what: str, span: float) -> None:
+        now = self.last = self.clock.seconds
+        match what:
+            case "word":
+                self.deadman.word()
+                self.word = now
+            case "new lease":
+                self.metadata["mayfly-lease"] = str(now)
+                self.word = now
+            case "run":
+                self.deadman.began(span)
+                self.run_until = now + span + 60
+            case "end":
+                self.deadman.ended()
+                self.run_until = None
+            case "hold":
+                self.metadata["mayfly-hold"] = (self.clock.now() + timedelta(seconds=span)).isoformat()
+                self.held_until = now + span
+            case "no hold":
+                self.metadata.pop("mayfly-hold", None)
+                self.held_until = 0
+            case "freeze":
+                self.clock.seconds += span
+                self.last = self.clock.seconds
+        if what not in {"word", "run", "end", "freeze"}:
+            self.deadman.saw(self.metadata)
 
 
 @pytest.mark.parametrize("text", ["", "for ever", "tomorrow", "2029-12-31T23:59:59Z", "2030-01-01"])
