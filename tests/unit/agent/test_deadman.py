@@ -341,6 +341,14 @@ def test_a_run_is_in_the_pulse_from_the_moment_it_is_accepted_to_its_end(machine
     assert machine.file.read() == Pulse(5180, 5000)
 
 
+def test_a_hold_is_in_the_pulse_for_a_watch_that_cannot_read_the_metadata(machine: Machine) -> None:
+    deadman = machine.agent()
+    deadman.saw({"mayfly-hold": (machine.clock.now() + timedelta(hours=1)).isoformat()})
+    pulse = machine.file.read()
+    assert pulse is not None
+    assert (pulse.off, pulse.held) == (8600, 8600)
+
+
 async def test_nothing_of_it_needs_a_disk_that_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file where a folder should be")
     machine = Machine(tmp_path)
