@@ -4,21 +4,24 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import pytest
 
 from gcp_emulator.emulator import Emulator
 from tests.clocks import BootClock
-from tests.contract.agent_at_work import a_deadman, agent_process, an_agent, at_work, finished, start, write_main
+from tests.contract.agent_at_work import KEY, a_deadman, agent_process, an_agent, at_work, finished, start, write_main
 from tests.contract.test_agent_disk import fill
 from tests.contract.test_agent_fence import a_lease
 from tests.contract.world import PROJECT, VM, WORLD, ZONE
 from tests.unit.agent.test_machine import metadata_server
 from vm_agent import policy
 from vm_agent.agent import Agent
+from vm_agent.door import Door
 from vm_agent.identity import Metadata
 from vm_agent.power import PowerButton
+from vm_agent.pulse import PulseFile
 
 VM_KEY = f"projects/{PROJECT}/zones/{ZONE}/instances/{VM}"
 JOBS = """
@@ -73,6 +76,25 @@ async def test_a_call_without_credentials_is_no_word(tmp_path: Path) -> None:
     assert off_in(agent, clock) == 80
 
 
+async def test_a_call_is_a_word_before_it_is_answered(tmp_path: Path) -> None:
+    clock = BootClock()
+    agent = an_agent(tmp_path, deadman=a_deadman(tmp_path, clock))
+    clock.seconds += 100
+    seen = []
+
+    async def app(*_: object) -> None:
+        seen.append(off_in(agent, clock))
+
+    door = Door(app, credentials=agent.credentials, fence=agent.fence, heard=agent.deadman.word)
+    headers = [(b"x-api-key", KEY.encode())]
+    await door({"type": "http", "method": "GET", "path": "/", "headers": headers}, nobody, nobody)
+    assert seen == [180]
+
+
+async def nobody(*_: object) -> NoReturn:
+    raise AssertionError("the app says nothing, and hears nothing")
+
+
 async def test_an_answer_that_is_taken_is_a_word_however_long_it_took(tmp_path: Path) -> None:
     write_main(tmp_path, JOBS)
     clock, go = BootClock(), tmp_path / "go"
@@ -99,6 +121,25 @@ async def test_a_run_is_minded_from_its_acceptance_to_its_end(tmp_path: Path) ->
         while agent.deadman.minds_a_run:
             await asyncio.sleep(0)
         assert off_in(agent, clock) == 180
+
+
+async def test_while_a_run_is_in_progress_the_pulse_names_its_keeper(tmp_path: Path) -> None:
+    write_main(tmp_path, JOBS)
+    clock, file = StillClock(), PulseFile(tmp_path / "pulse")
+    agent = an_agent(tmp_path, deadman=a_deadman(tmp_path, clock), power=PowerButton(["true"]))
+    async with at_work(agent) as client:
+        run = (await start(client, params={"until": str(tmp_path / "go")}, timeout_seconds=5000)).json()
+        accepted = file.read()
+        assert accepted is not None
+        assert accepted.run > 10_000, "it is on record before anything is started"
+        await until(lambda: (seen := file.read()) is not None and seen.keeper > 0)
+        pulse, mark = file.read(), agent.runs.ledger.mark(run["id"])
+        assert pulse is not None
+        assert mark is not None
+        assert (pulse.keeper, pulse.run) == (mark.pid, accepted.run)
+        (tmp_path / "go").touch()
+        await finished(client, run["id"])
+        await until(lambda: (seen := file.read()) is not None and (seen.keeper, seen.run) == (0, 0))
 
 
 async def test_a_run_that_cannot_be_started_is_minded_no_longer(
@@ -179,6 +220,21 @@ async def test_metadata_that_cannot_be_read_are_silence_and_are_asked_for_again(
         assert off_in(agent, clock) == 80
         await write_metadata(cloud, mayfly_hold="2030-01-01T10:00:00Z")
         await until(lambda: off_in(agent, clock) > 180)
+
+
+async def test_an_agent_whose_ledger_is_lost_hears_its_metadata_all_the_same(
+    tmp_path: Path, cloud: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "METADATA_PAUSE_SECONDS", 0.01)
+    clock = StillClock()
+    metadata, button = metadata_of(cloud), PowerButton(["true"])
+    agent = an_agent(tmp_path, deadman=a_deadman(tmp_path, clock), metadata=metadata, power=button)
+    async with at_work(agent):
+        agent.fence.ledger.close()
+        for epoch in (30, 31, 32):
+            clock.seconds += 100
+            await write_metadata(cloud, mayfly_lease=a_lease(epoch))
+            await until(lambda: off_in(agent, clock) == 180)
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\nETag: 1\r\n\r\n{", b"HTTP/1.1 200 OK\r\n\r\n[]", b""])
