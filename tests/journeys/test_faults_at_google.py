@@ -1,13 +1,16 @@
 """One request goes wrong, at each verb that changes the cloud: the run is made all the same, and all of it undone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from gcp_emulator.knobs import Knobs
 from orchestrator.policy import Patience, seconds
 from tests.journeys.endings import ended
-from tests.journeys.lab import IMPATIENT, MUTATIONS, Lab
+from tests.journeys.lab import IMPATIENT, MUTATIONS, Lab, a_lab
 
+ON_THE_WAY_DOWN = ("instances.stop", "instances.deleteAccessConfig")
 HASTY = replace(IMPATIENT, request=seconds(1), start=seconds(3))  # that answer late, or never, are not waited for long
 
 
@@ -71,3 +74,15 @@ async def test_a_lease_value_that_is_wiped_off_on_the_way_up_is_still_ours(lab: 
 async def test_a_read_that_lags_behind_decides_nothing_for_good(lab: Lab, skip: int):
     await lab.inject(on="instances.get", skip=skip, stale={"seconds": 3600})
     await ended(lab, await lab.run("main:run"), 0)
+
+
+@pytest.mark.parametrize("verb", MUTATIONS)
+@pytest.mark.parametrize("effect", [True, False])
+async def test_an_operation_that_never_ends_is_not_waited_for_for_ever(tmp_path: Path, verb: str, effect: bool):
+    """Going up we give up; coming down a look tells what it came to."""
+    async with a_lab(tmp_path, knobs=Knobs(wait_seconds=0.2)) as lab:
+        await lab.inject(on=verb, operation_never_ends={"effect": effect})
+        policy = replace(HASTY, start=seconds(1), stop=seconds(1), cloud_calls=replace(HASTY.cloud_calls, tries=2))
+        receipt = await lab.run("main:run", policy=policy)
+        await ended(lab, receipt, 0 if verb in ON_THE_WAY_DOWN else 3)
+        await lab.all_is_well()
