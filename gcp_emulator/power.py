@@ -1,16 +1,15 @@
 """Power: start, stop, reset, and what instances do by themselves.
 
-    TERMINATED -> PROVISIONING -> STAGING -> RUNNING -> STOPPING -> TERMINATED
-         \\______________/ (no capacity)
-
-The changes of one instance's power take turns: each begins where the one before it ended.
+TERMINATED -> PROVISIONING -> STAGING -> RUNNING -> STOPPING -> TERMINATED
+     \\______________/ (no capacity)
 """
 
-from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gcp_emulator import operations
-from gcp_emulator.errors import ApiError, OperationError, invalid, not_ready
+from gcp_emulator.errors import WITHOUT_EFFECT, ApiError, OperationError, invalid, not_ready
+from gcp_emulator.fault_kinds import BootFailure, DiskFull
 from gcp_emulator.instances import (
     ONE,
     PROVISIONING,
@@ -27,11 +26,13 @@ from gcp_emulator.operations import Operation
 from gcp_emulator.outside import connect, disconnect
 from gcp_emulator.routes import Answer, Call, Route
 from gcp_emulator.scheduling import termination_of
+from gcp_emulator.turns import Begin, end_turn, move, take_turn
 from gcp_emulator.wire import Boot, PoweredOff, PressPowerButton, PullPlug
 
 if TYPE_CHECKING:
     from gcp_emulator.world import World
 
+NO_ROOT = "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"
 GUEST_TERMINATE = "compute.instances.guestTerminate"
 
 
@@ -46,7 +47,7 @@ def start(world: "World", call: Call) -> Answer:
     _refuse_while_starting(world, vm)
     if (end := termination_of(vm.scheduling, world.now)) and end <= world.now:
         raise invalid("resource.scheduling.terminationTime", vm.scheduling["terminationTime"], "It is in the past.")
-    return _taking_its_turn(world, vm, operations.opened(world, call, vm), _begin_start).as_json()
+    return take_turn(world, vm, operations.opened(world, call, vm), begin_start).as_json()
 
 
 def stop(world: "World", call: Call) -> Answer:
@@ -56,7 +57,7 @@ def stop(world: "World", call: Call) -> Answer:
         message = "You must specify discardLocalSsd: stopping this instance would discard the data of its local SSDs."
         raise ApiError(400, "badRequest", message)
     _refuse_while_starting(world, vm)
-    return _taking_its_turn(world, vm, operations.opened(world, call, vm), _begin_stop).as_json()
+    return take_turn(world, vm, operations.opened(world, call, vm), begin_stop).as_json()
 
 
 def reset(world: "World", call: Call) -> Answer:
@@ -64,7 +65,7 @@ def reset(world: "World", call: Call) -> Answer:
     vm = find(world, call)
     if vm.status != RUNNING:
         raise not_ready(vm.key)
-    return _taking_its_turn(world, vm, operations.opened(world, call, vm), _begin_reset).as_json()
+    return take_turn(world, vm, operations.opened(world, call, vm), _begin_reset).as_json()
 
 
 def _refuse_while_starting(world: "World", vm: Instance) -> None:
@@ -72,74 +73,39 @@ def _refuse_while_starting(world: "World", vm: Instance) -> None:
         raise not_ready(vm.key)
 
 
-# --- turns -------------------------------------------------------------------------------------------------------
-
-
-Begin = Callable[["World", Instance, Operation], None]
-
-
-def _taking_its_turn(world: "World", vm: Instance, operation: Operation, begin: Begin) -> Operation:
-    operation.status = operations.PENDING
-
-    def turn() -> None:
-        operation.status = operations.RUNNING
-        begin(world, vm, operation)
-
-    vm.power_queue.append(turn)
-    if not vm.power_busy:
-        _next_turn(vm)
-    return operation
-
-
-def _next_turn(vm: Instance) -> None:
-    if vm.power_queue:
-        vm.power_busy = True
-        vm.power_queue.popleft()()
-
-
-def _end_turn(world: "World", vm: Instance, operation: Operation, error: OperationError | None = None) -> None:
-    operations.finish(world, operation, error)
-    vm.power_busy = False
-    _next_turn(vm)
-
-
-def _move(world: "World", vm: Instance, status: str) -> None:
-    before, vm.status = vm.status, status
-    touched(world, vm)
-    world.moved(short(vm.key), before, status)
-
-
 # --- start -------------------------------------------------------------------------------------------------------
 
 
-def _begin_start(world: "World", vm: Instance, operation: Operation) -> None:
-    if vm.status == RUNNING:
-        _end_turn(world, vm, operation, operation.doom)
+def begin_start(world: "World", vm: Instance, operation: Operation) -> None:
+    """Find it a machine to run on, if there is one."""
+    if vm.status == RUNNING or operation.doom is WITHOUT_EFFECT:
+        end_turn(world, vm, operation, operation.doom)
         return
-    _move(world, vm, PROVISIONING)
+    move(world, vm, PROVISIONING)
     world.later("provisioning", lambda: _provisioned(world, vm, operation))
 
 
 def _provisioned(world: "World", vm: Instance, operation: Operation) -> None:
     if operation.doom:
-        _move(world, vm, TERMINATED)
-        _end_turn(world, vm, operation, operation.doom)
+        move(world, vm, TERMINATED)
+        end_turn(world, vm, operation, operation.doom)
         return
     vm.last_start = world.now
-    _move(world, vm, STAGING)
+    move(world, vm, STAGING)
     world.later("staging", lambda: _started(world, vm, operation))
 
 
 def _started(world: "World", vm: Instance, operation: Operation) -> None:
     enter_running(world, vm)
-    _end_turn(world, vm, operation)
+    end_turn(world, vm, operation)
 
 
 def enter_running(world: "World", vm: Instance) -> None:
     """The machine is on: its addresses lead to it, its deadline is armed, its guest boots."""
     vm.run += 1
+    vm.preempted = False
     vm.termination = termination_of(vm.scheduling, world.now)
-    _move(world, vm, RUNNING)
+    move(world, vm, RUNNING)
     connect(world, vm)
     if vm.termination:
         run = vm.run
@@ -153,29 +119,63 @@ def _boot(world: "World", vm: Instance) -> None:
     boot = vm.boots
 
     def switch_on() -> None:
-        if vm.status != RUNNING or vm.boots != boot:
-            return
-        vm.guest_up = True
-        world.effects.append(Boot(vm.key, vm.name, vm.id, vm.internal_ip, vm.metadata.get("startup-script", "")))
+        if vm.status == RUNNING and vm.boots == boot:
+            _switch_on(world, vm)
 
+    vm.hung, vm.cut_at = False, None
     world.later("boot", switch_on)
+
+
+def _switch_on(world: "World", vm: Instance) -> None:
+    room = None
+    for fault in world.faults_at_boot(vm):
+        match fault:
+            case BootFailure(at=None):
+                hang(world, vm, NO_ROOT)
+                return
+            case BootFailure(at=text):
+                vm.cut_at, vm.booted_at_byte = text, vm.serial.end
+            case DiskFull(room_bytes=room_bytes):
+                room = room_bytes
+    vm.guest_up = True
+    script = vm.metadata.get("startup-script", "")
+    world.effects.append(Boot(vm.key, vm.name, vm.id, vm.internal_ip, script, room))
+
+
+def hang(world: "World", vm: Instance, last_words: str) -> None:
+    """Nothing runs in the guest, and nothing in it hears a power button; the VM is RUNNING all the same."""
+    vm.guest_up, vm.hung = False, True
+    vm.serial.write(f"{last_words}\r\n".encode())
+    world.history.add(world.now, "guest", resource=short(vm.key), event="Hung", text=last_words)
+    touched(world, vm)
 
 
 # --- stop --------------------------------------------------------------------------------------------------------
 
 
-def _begin_stop(world: "World", vm: Instance, operation: Operation) -> None:
+def begin_stop(world: "World", vm: Instance, operation: Operation) -> None:
+    """Shut it down; TERMINATED once nothing is left of the guest."""
     if vm.status == TERMINATED or operation.doom:
-        _end_turn(world, vm, operation, operation.doom)
+        end_turn(world, vm, operation, operation.doom)
         return
     disconnect(world, vm)
     vm.termination = None
-    _move(world, vm, STOPPING)
+    move(world, vm, STOPPING)
     if vm.guest_up:
         world.effects.append(PressPowerButton(vm.key, _grace(world, vm)))
+    if vm.hung:
+        run = vm.run
+        world.agenda.put(world.now + timedelta(seconds=_grace(world, vm)), lambda: _hard_off(vm, run))
     stopping = _Stopping(world, vm, operation)
     vm.on_guest_down = stopping.look
     world.later("stopping", stopping.time_passed)
+
+
+def _hard_off(vm: Instance, run: int) -> None:
+    if vm.hung and vm.run == run:
+        vm.hung = False
+        if vm.on_guest_down:
+            vm.on_guest_down()
 
 
 def _grace(world: "World", vm: Instance) -> float:
@@ -196,23 +196,24 @@ class _Stopping:
 
     def look(self) -> None:
         world, vm = self.world, self.vm
-        if not self.passed or (vm.guest_up and world.guests):
+        if not self.passed or vm.hung or (vm.guest_up and world.guests):
             return
         vm.guest_up, vm.on_guest_down = False, None
         vm.last_stop = world.now
         if not world.knobs.guest_attributes_survive_stop:
             vm.guest_attributes.clear()
-        _move(world, vm, TERMINATED)
-        _end_turn(world, vm, self.operation)
+        move(world, vm, TERMINATED)
+        end_turn(world, vm, self.operation)
 
 
 def _run_is_over(world: "World", vm: Instance, run: int) -> None:
     if vm.status == RUNNING and vm.run == run:
-        _stop_by_itself(world, vm, world.knobs.max_run_operation)
+        by_itself(world, vm, world.knobs.max_run_operation, begin_stop)
 
 
-def _stop_by_itself(world: "World", vm: Instance, kind: str) -> None:
-    _taking_its_turn(world, vm, operations.opened(world, None, vm, kind), _begin_stop)
+def by_itself(world: "World", vm: Instance, kind: str, begin: Begin) -> None:
+    """Do this without having been asked, by an operation of Google's own."""
+    take_turn(world, vm, operations.opened(world, None, vm, kind), begin)
 
 
 # --- reset, and the guest's own word -----------------------------------------------------------------------------
@@ -221,7 +222,7 @@ def _stop_by_itself(world: "World", vm: Instance, kind: str) -> None:
 def _begin_reset(world: "World", vm: Instance, operation: Operation) -> None:
     if vm.status != RUNNING or operation.doom:  # a stop had its turn first
         late = OperationError("RESOURCE_NOT_READY", f"The resource '{vm.key}' is not ready")
-        _end_turn(world, vm, operation, operation.doom or late)
+        end_turn(world, vm, operation, operation.doom or late)
         return
     vm.guest_up = False
     vm.boots += 1  # a boot that was still to come does not
@@ -229,7 +230,7 @@ def _begin_reset(world: "World", vm: Instance, operation: Operation) -> None:
 
     def end() -> None:
         _boot(world, vm)
-        _end_turn(world, vm, operation)
+        end_turn(world, vm, operation)
 
     world.later("reset", end)
 
@@ -243,7 +244,7 @@ def guest_is_down(world: "World", vm: Instance, event: object) -> None:
     if vm.on_guest_down:
         vm.on_guest_down()
     elif isinstance(event, PoweredOff) and vm.status == RUNNING:
-        _stop_by_itself(world, vm, GUEST_TERMINATE)
+        by_itself(world, vm, GUEST_TERMINATE, begin_stop)
 
 
 ROUTES = (
