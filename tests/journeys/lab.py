@@ -150,11 +150,18 @@ class Lab:
 
     async def write_lease(self, value: str | None, vm: str = "gpu-vm") -> None:
         """As anybody could who may write the VM's metadata; None wipes it off."""
-        metadata = (await self.vm(vm))["metadata"]
-        items = [item for item in metadata.get("items", []) if item["key"] != "mayfly-lease"]
-        items += [] if value is None else [{"key": "mayfly-lease", "value": value}]
         path = f"compute/v1/projects/demo/zones/us-central1-a/instances/{vm}/setMetadata"
-        await self.post(path, {"fingerprint": metadata["fingerprint"], "items": items})
+        while True:
+            metadata = (await self.vm(vm))["metadata"]
+            items = [item for item in metadata.get("items", []) if item["key"] != "mayfly-lease"]
+            items += [] if value is None else [{"key": "mayfly-lease", "value": value}]
+            try:
+                await self.post(path, {"fingerprint": metadata["fingerprint"], "items": items})
+            except httpx.HTTPStatusError as refused:
+                if refused.response.status_code != httpx.codes.PRECONDITION_FAILED:
+                    raise
+            else:
+                return
 
     async def switch_off(self) -> None:
         """As a person would, out of band; returns once it is off."""
