@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.exports import demo_exports, exports
@@ -26,6 +27,9 @@ from tests.journeys.lab import API_KEY, CHECKOUT, starts_the_agent
 READABLE = [CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)]
 SHORT = {"BOOT_TIMEOUT": "20s", "TIMEOUT": "10s", "BOOT_MARGIN": "5s", "LEASE_TTL": "10s"}
 MAX_RUN = timedelta(seconds=35)  # what those add up to
+NO_LIMIT_SOON = {"BOOT_MARGIN": "2h"}
+LONG_SILENCE = {"mayfly-silence-seconds": "3600"}  # of the VM's own dead-man
+SWEEP_PERIOD, CLAIMABLE = 5, 10 + 30  # seconds: between sweeps; a lease's TTL and the longest life of a request
 GOOGLES_OWN_TIME = timedelta(seconds=150)  # from its limit until it has stopped the VM: the published bound
 
 Entry = Mapping[str, Any]
@@ -64,13 +68,14 @@ def a_world(metadata: Mapping[str, str]) -> Seed:
     )
 
 
-@pytest.fixture
-def held_cloud(tmp_path: Path) -> Iterator[Running]:
-    """A cloud in which a person holds every dead-man back."""
-    hold = datetime.now().astimezone() + timedelta(hours=1)
-    seed = a_world({"mayfly-hold": hold.isoformat()})
-    with running(lambda: Emulator(seed=seed, folder=tmp_path / "disks", readable=READABLE, latency="brisk")) as port:
-        yield Running(port)
+@contextmanager
+def a_cloud(folder: Path, **metadata: str) -> Iterator[Running]:
+    seed = a_world(metadata)
+    with running(lambda: Emulator(seed=seed, folder=folder / "disks", readable=READABLE, latency="brisk")) as port:
+        cloud = Running(port)
+        yield cloud
+        assert all(is_off(cloud, rung) for rung in RUNGS)
+        assert cloud.history("violation") == []
 
 
 def history_of(cloud: Running, vm: str) -> list[Entry]:
@@ -78,24 +83,28 @@ def history_of(cloud: Running, vm: str) -> list[Entry]:
     return [entry for entry in entries if f"instances/{vm}" in entry.get("path", entry.get("resource", ""))]
 
 
-def begin(cloud: Running, vm: str, folder: Path) -> "subprocess.Popen[bytes]":
-    folder.mkdir()  # nobody's .env or mayfly.toml
-    names = {"INSTANCE": vm, "STATIC_NAME": f"{vm}-ip", "PYTHONPATH": str(CHECKOUT)}
-    environment = SHORT | exports(cloud.port) | demo_exports() | names
-    job = "main:run" if vm == "stop-sent" else "main:for_ever"
-    command = [sys.executable, "-m", "mayfly", "run", job]
+def mayfly(cloud: Running, folder: Path, *words: str, **settings: str) -> "subprocess.Popen[bytes]":
+    folder.mkdir(exist_ok=True)  # nobody's .env or mayfly.toml
+    environment = SHORT | exports(cloud.port) | demo_exports() | {"PYTHONPATH": str(CHECKOUT)} | settings
+    command = [sys.executable, "-m", "mayfly", *words]
     return subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def kill_each_at_its_rung(cloud: Running, folder: Path) -> None:
+def kill_each_at_its_rung(cloud: Running, folder: Path, *rungs: str, **settings: str) -> None:
     """One after the other, so that the machine below is not so busy that a boot takes longer than it may."""
-    for rung, reached in RUNGS.items():
-        process = begin(cloud, rung, folder / rung)
+    for rung in rungs or RUNGS:
+        job = "main:run" if rung == "stop-sent" else "main:for_ever"
+        names = {"INSTANCE": rung, "STATIC_NAME": f"{rung}-ip"}
+        process = mayfly(cloud, folder / rung, "run", job, **names, **settings)
         try:
-            until(lambda rung=rung, reached=reached: any(map(reached, history_of(cloud, rung))), f"{rung} was seen", 60)
+            until(partial(has_reached, cloud, rung), f"{rung} was seen", 60)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
+
+
+def has_reached(cloud: Running, rung: str) -> bool:
+    return any(map(RUNGS[rung], history_of(cloud, rung)))
 
 
 def until(holds: Callable[[], bool], what: str, seconds: float) -> None:
@@ -122,16 +131,41 @@ def time_on(cloud: Running, vm: str) -> timedelta:
     return times["TERMINATED"] - times["RUNNING"] if "RUNNING" in times else timedelta(0)
 
 
-def test_with_nothing_left_but_googles_own_limit_every_vm_is_off_in_time(held_cloud: Running, tmp_path: Path):
-    kill_each_at_its_rung(held_cloud, tmp_path)
-    bound = (MAX_RUN + GOOGLES_OWN_TIME).total_seconds()
-    until(lambda: all(is_off(held_cloud, rung) for rung in RUNGS), "every VM went off", bound)
-    on = {rung: time_on(held_cloud, rung) for rung in RUNGS}
-    assert all(span <= MAX_RUN + GOOGLES_OWN_TIME for span in on.values()), on
-    never_started = {"lease-taken", "deadline-armed", "address-attached"}
-    assert all(not on[rung] for rung in never_started)
-    assert all(on[rung] >= MAX_RUN for rung in ("start-sent", "vm-running", "job-accepted")), "nobody else stopped it"
-    stops = [entry for entry in held_cloud.history("request") if entry["verb"] == "instances.stop"]
-    assert [stop["path"].split("/")[-2] for stop in stops] == ["stop-sent"]
-    assert httpx.get(f"{held_cloud.url}/_emulator/faults").json()["faults"] == []
-    assert held_cloud.history("violation") == []
+def stopped(cloud: Running) -> set[str]:
+    """The VMs that somebody asked Google to stop."""
+    return {entry["path"].split("/")[-2] for entry in cloud.history("request") if entry["verb"] == "instances.stop"}
+
+
+def test_incident_04_with_nothing_left_but_googles_own_limit_every_vm_is_off_in_time(tmp_path: Path):
+    """A person holds every dead-man back, and nobody sweeps. On one VM all of ours is dead: its guest crashed."""
+    hold = datetime.now().astimezone() + timedelta(hours=1)
+    with a_cloud(tmp_path, **{"mayfly-hold": hold.isoformat()}) as cloud:
+        kill_each_at_its_rung(cloud, tmp_path)
+        cloud.fault(guest_crash={}, vm="job-accepted")
+        bound = MAX_RUN + GOOGLES_OWN_TIME
+        until(lambda: all(is_off(cloud, rung) for rung in RUNGS), "every VM went off", bound.total_seconds())
+        on = {rung: time_on(cloud, rung) for rung in RUNGS}
+        assert all(span <= bound for span in on.values()), on
+        assert not any(on[rung] for rung in ("lease-taken", "deadline-armed", "address-attached"))
+        assert all(on[rung] >= MAX_RUN for rung in ("start-sent", "vm-running", "job-accepted")), "nobody else did it"
+        assert stopped(cloud) == {"stop-sent"}
+        assert [rule["spent"] for rule in cloud.ask("faults")["faults"]] == [True]
+
+
+def test_incident_10_with_nothing_left_but_the_sweep_every_vm_is_off_and_every_address_free(tmp_path: Path):
+    """Google's limit and the dead-man's silence are hours away."""
+    left = ("lease-taken", "address-attached", "start-sent", "vm-running", "job-accepted")
+    with a_cloud(tmp_path, **LONG_SILENCE) as cloud:
+        kill_each_at_its_rung(cloud, tmp_path, *left, **NO_LIMIT_SOON)
+        ends = time.monotonic() + CLAIMABLE + 3 * SWEEP_PERIOD + GOOGLES_OWN_TIME.total_seconds()
+        while mayfly(cloud, tmp_path / "sweep", "sweep").wait() or not all(is_off(cloud, rung) for rung in left):
+            assert time.monotonic() < ends, "the sweeps did not put it right in time"
+            time.sleep(SWEEP_PERIOD)
+        assert stopped(cloud) == {"start-sent", "vm-running", "job-accepted"}
+        until(lambda: not any(users(cloud, rung) for rung in left), "every address was free", 3 * CLAIMABLE)
+
+
+def users(cloud: Running, rung: str) -> list[str]:
+    path = f"compute/v1/projects/demo/regions/us-central1/addresses/{rung}-ip"
+    found: list[str] = httpx.get(f"{cloud.url}/{path}").raise_for_status().json().get("users", [])
+    return found
