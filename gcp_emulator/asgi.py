@@ -5,7 +5,7 @@ import json
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from gcp_emulator.wire import Reply, Request
 
@@ -59,6 +59,11 @@ def parse_query(query: str) -> dict[str, str]:
     return dict(parse_qsl(query, keep_blank_values=True))
 
 
+def decoded(path: str) -> str:
+    """Decode a path by its segments: a slash *in* a name, as objects of Cloud Storage have, remains %2F (and % %25)."""
+    return "/".join(unquote(segment).replace("%", "%25").replace("/", "%2F") for segment in path.split("/"))
+
+
 async def read_request(scope: Scope, receive: Receive) -> Request:
     """The whole request, its body unpacked when it came compressed."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -72,7 +77,7 @@ async def read_request(scope: Scope, receive: Receive) -> Request:
             break
     content = _gunzip(bytes(body)) if headers.get("content-encoding") == "gzip" else bytes(body)
     query = parse_query(scope["query_string"].decode("latin-1"))
-    return Request(scope["method"], scope["path"], query, headers, content)
+    return Request(scope["method"], decoded(scope["raw_path"].decode("ascii")), query, headers, content)
 
 
 async def send_reply(reply: Reply, send: Send, *, with_body: bool) -> None:

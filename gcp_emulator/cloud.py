@@ -8,16 +8,20 @@ from random import Random
 from gcp_emulator import (
     access_configs,
     addresses,
+    buckets,
     certificates,
     control,
+    creation,
     disks,
     guest_attributes,
     instances,
     metadata_server,
+    objects,
     operations,
     places,
     power,
     secrets,
+    templates,
 )
 from gcp_emulator.errors import JSON_TYPE, ApiError, GoogleError, RpcError, no_such_page
 from gcp_emulator.faults import ReplyWith
@@ -102,7 +106,7 @@ class Cloud:
     # --- requests ------------------------------------------------------------------------------------------------
 
     def answer(self, request: Request, now: datetime, first_asked: datetime | None = None) -> Reply | Held:
-        """Compute Engine, Secret Manager, certificates, /_emulator/*. A held request comes again with first_asked."""
+        """Answer for Google's APIs and /_emulator/*. A held request comes again with first_asked."""
         self.world.catch_up(now)
         if request.path.startswith("/_emulator/"):
             return self._control(request)
@@ -208,6 +212,7 @@ def _as_reply(answer: Answer) -> Reply | Held:
 ROUTES = Routes(
     [
         *instances.ROUTES,
+        *creation.ROUTES,
         *power.ROUTES,
         *access_configs.ROUTES,
         *guest_attributes.ROUTES,
@@ -215,7 +220,10 @@ ROUTES = Routes(
         *addresses.ROUTES,
         *places.ROUTES,
         *disks.ROUTES,
+        *templates.ROUTES,
         *secrets.ROUTES,
+        *buckets.ROUTES,
+        *objects.ROUTES,
         *certificates.ROUTES,
     ]
 )

@@ -1,9 +1,7 @@
-"""Power: start, stop, reset, and what instances do by themselves.
+"""Power: start, stop, delete, reset, and what instances do by themselves. How they come to be: `creation`.
 
-    TERMINATED -> PROVISIONING -> STAGING -> RUNNING -> STOPPING -> TERMINATED
-         \\______________/ (no capacity)
-
-The changes of one instance's power take turns: each begins where the one before it ended.
+TERMINATED -> PROVISIONING -> STAGING -> RUNNING -> STOPPING -> TERMINATED
+     \\______________/ (no capacity)                     \\-> gone
 """
 
 from collections.abc import Callable
@@ -20,13 +18,14 @@ from gcp_emulator.instances import (
     TERMINATED,
     Instance,
     find,
-    touched,
 )
 from gcp_emulator.links import short
 from gcp_emulator.operations import Operation
 from gcp_emulator.outside import connect, disconnect
+from gcp_emulator.removal import protected, vanish
 from gcp_emulator.routes import Answer, Call, Route
 from gcp_emulator.scheduling import termination_of
+from gcp_emulator.turns import Begin, end_turn, move, take_turn
 from gcp_emulator.wire import Boot, PoweredOff, PressPowerButton, PullPlug
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def start(world: "World", call: Call) -> Answer:
     _refuse_while_starting(world, vm)
     if (end := termination_of(vm.scheduling, world.now)) and end <= world.now:
         raise invalid("resource.scheduling.terminationTime", vm.scheduling["terminationTime"], "It is in the past.")
-    return _taking_its_turn(world, vm, operations.opened(world, call, vm), _begin_start).as_json()
+    return take_turn(world, vm, operations.opened(world, call, vm), _begin_start).as_json()
 
 
 def stop(world: "World", call: Call) -> Answer:
@@ -56,7 +55,15 @@ def stop(world: "World", call: Call) -> Answer:
         message = "You must specify discardLocalSsd: stopping this instance would discard the data of its local SSDs."
         raise ApiError(400, "badRequest", message)
     _refuse_while_starting(world, vm)
-    return _taking_its_turn(world, vm, operations.opened(world, call, vm), _begin_stop).as_json()
+    return take_turn(world, vm, operations.opened(world, call, vm), _begin_stop).as_json()
+
+
+def delete(world: "World", call: Call) -> Answer:
+    """Switch it off gently if it is on, and let nothing be left of it but the disks that it does not take along."""
+    vm = find(world, call)
+    if vm.deletion_protection:
+        raise protected()
+    return take_turn(world, vm, operations.opened(world, call, vm), _begin_delete).as_json()
 
 
 def reset(world: "World", call: Call) -> Answer:
@@ -64,7 +71,7 @@ def reset(world: "World", call: Call) -> Answer:
     vm = find(world, call)
     if vm.status != RUNNING:
         raise not_ready(vm.key)
-    return _taking_its_turn(world, vm, operations.opened(world, call, vm), _begin_reset).as_json()
+    return take_turn(world, vm, operations.opened(world, call, vm), _begin_reset).as_json()
 
 
 def _refuse_while_starting(world: "World", vm: Instance) -> None:
@@ -72,74 +79,42 @@ def _refuse_while_starting(world: "World", vm: Instance) -> None:
         raise not_ready(vm.key)
 
 
-# --- turns -------------------------------------------------------------------------------------------------------
-
-
-Begin = Callable[["World", Instance, Operation], None]
-
-
-def _taking_its_turn(world: "World", vm: Instance, operation: Operation, begin: Begin) -> Operation:
-    operation.status = operations.PENDING
-
-    def turn() -> None:
-        operation.status = operations.RUNNING
-        begin(world, vm, operation)
-
-    vm.power_queue.append(turn)
-    if not vm.power_busy:
-        _next_turn(vm)
-    return operation
-
-
-def _next_turn(vm: Instance) -> None:
-    if vm.power_queue:
-        vm.power_busy = True
-        vm.power_queue.popleft()()
-
-
-def _end_turn(world: "World", vm: Instance, operation: Operation, error: OperationError | None = None) -> None:
-    operations.finish(world, operation, error)
-    vm.power_busy = False
-    _next_turn(vm)
-
-
-def _move(world: "World", vm: Instance, status: str) -> None:
-    before, vm.status = vm.status, status
-    touched(world, vm)
-    world.moved(short(vm.key), before, status)
-
-
 # --- start -------------------------------------------------------------------------------------------------------
 
 
 def _begin_start(world: "World", vm: Instance, operation: Operation) -> None:
     if vm.status == RUNNING:
-        _end_turn(world, vm, operation, operation.doom)
+        end_turn(world, vm, operation, operation.doom)
         return
-    _move(world, vm, PROVISIONING)
+    move(world, vm, PROVISIONING)
     world.later("provisioning", lambda: _provisioned(world, vm, operation))
 
 
 def _provisioned(world: "World", vm: Instance, operation: Operation) -> None:
     if operation.doom:
-        _move(world, vm, TERMINATED)
-        _end_turn(world, vm, operation, operation.doom)
+        move(world, vm, TERMINATED)
+        end_turn(world, vm, operation, operation.doom)
         return
+    stage(world, vm, operation)
+
+
+def stage(world: "World", vm: Instance, operation: Operation) -> None:
+    """It has a machine to run on: from here nothing keeps it from RUNNING."""
     vm.last_start = world.now
-    _move(world, vm, STAGING)
+    move(world, vm, STAGING)
     world.later("staging", lambda: _started(world, vm, operation))
 
 
 def _started(world: "World", vm: Instance, operation: Operation) -> None:
     enter_running(world, vm)
-    _end_turn(world, vm, operation)
+    end_turn(world, vm, operation)
 
 
 def enter_running(world: "World", vm: Instance) -> None:
     """The machine is on: its addresses lead to it, its deadline is armed, its guest boots."""
     vm.run += 1
     vm.termination = termination_of(vm.scheduling, world.now)
-    _move(world, vm, RUNNING)
+    move(world, vm, RUNNING)
     connect(world, vm)
     if vm.termination:
         run = vm.run
@@ -166,14 +141,24 @@ def _boot(world: "World", vm: Instance) -> None:
 
 def _begin_stop(world: "World", vm: Instance, operation: Operation) -> None:
     if vm.status == TERMINATED or operation.doom:
-        _end_turn(world, vm, operation, operation.doom)
+        end_turn(world, vm, operation, operation.doom)
         return
+
+    def off() -> None:
+        move(world, vm, TERMINATED)
+        end_turn(world, vm, operation)
+
+    power_down(world, vm, off)
+
+
+def power_down(world: "World", vm: Instance, off: Callable[[], None]) -> None:
+    """STOPPING, and `off` once the least time has passed *and* nothing is left of the guest."""
     disconnect(world, vm)
     vm.termination = None
-    _move(world, vm, STOPPING)
+    move(world, vm, STOPPING)
     if vm.guest_up:
         world.effects.append(PressPowerButton(vm.key, _grace(world, vm)))
-    stopping = _Stopping(world, vm, operation)
+    stopping = _Stopping(world, vm, off)
     vm.on_guest_down = stopping.look
     world.later("stopping", stopping.time_passed)
 
@@ -184,10 +169,10 @@ def _grace(world: "World", vm: Instance) -> float:
 
 
 class _Stopping:
-    """TERMINATED comes once the least time has passed *and* nothing is left of the guest."""
+    """Waits for time and guest."""
 
-    def __init__(self, world: "World", vm: Instance, operation: Operation) -> None:
-        self.world, self.vm, self.operation = world, vm, operation
+    def __init__(self, world: "World", vm: Instance, off: Callable[[], None]) -> None:
+        self.world, self.vm, self.off = world, vm, off
         self.passed = False
 
     def time_passed(self) -> None:
@@ -202,17 +187,35 @@ class _Stopping:
         vm.last_stop = world.now
         if not world.knobs.guest_attributes_survive_stop:
             vm.guest_attributes.clear()
-        _move(world, vm, TERMINATED)
-        _end_turn(world, vm, self.operation)
+        self.off()
 
 
 def _run_is_over(world: "World", vm: Instance, run: int) -> None:
-    if vm.status == RUNNING and vm.run == run:
-        _stop_by_itself(world, vm, world.knobs.max_run_operation)
+    if vm.status != RUNNING or vm.run != run:
+        return
+    if vm.scheduling.get("instanceTerminationAction") == "DELETE":
+        _by_itself(world, vm, world.knobs.max_run_deletion, _begin_delete)
+    else:
+        _by_itself(world, vm, world.knobs.max_run_operation, _begin_stop)
 
 
-def _stop_by_itself(world: "World", vm: Instance, kind: str) -> None:
-    _taking_its_turn(world, vm, operations.opened(world, None, vm, kind), _begin_stop)
+def _by_itself(world: "World", vm: Instance, kind: str, begin: Begin) -> None:
+    take_turn(world, vm, operations.opened(world, None, vm, kind), begin)
+
+
+# --- delete ------------------------------------------------------------------------------------------------------
+
+
+def _begin_delete(world: "World", vm: Instance, operation: Operation) -> None:
+    if operation.doom:
+        end_turn(world, vm, operation, operation.doom)
+        return
+
+    def off() -> None:
+        vanish(world, vm)
+        end_turn(world, vm, operation)
+
+    power_down(world, vm, off)
 
 
 # --- reset, and the guest's own word -----------------------------------------------------------------------------
@@ -221,7 +224,7 @@ def _stop_by_itself(world: "World", vm: Instance, kind: str) -> None:
 def _begin_reset(world: "World", vm: Instance, operation: Operation) -> None:
     if vm.status != RUNNING or operation.doom:  # a stop had its turn first
         late = OperationError("RESOURCE_NOT_READY", f"The resource '{vm.key}' is not ready")
-        _end_turn(world, vm, operation, operation.doom or late)
+        end_turn(world, vm, operation, operation.doom or late)
         return
     vm.guest_up = False
     vm.boots += 1  # a boot that was still to come does not
@@ -229,7 +232,7 @@ def _begin_reset(world: "World", vm: Instance, operation: Operation) -> None:
 
     def end() -> None:
         _boot(world, vm)
-        _end_turn(world, vm, operation)
+        end_turn(world, vm, operation)
 
     world.later("reset", end)
 
@@ -243,11 +246,12 @@ def guest_is_down(world: "World", vm: Instance, event: object) -> None:
     if vm.on_guest_down:
         vm.on_guest_down()
     elif isinstance(event, PoweredOff) and vm.status == RUNNING:
-        _stop_by_itself(world, vm, GUEST_TERMINATE)
+        _by_itself(world, vm, GUEST_TERMINATE, _begin_stop)
 
 
 ROUTES = (
     Route("POST", f"{ONE}/start", "instances.start", start),
     Route("POST", f"{ONE}/stop", "instances.stop", stop),
     Route("POST", f"{ONE}/reset", "instances.reset", reset),
+    Route("DELETE", ONE, "instances.delete", delete),
 )
