@@ -34,6 +34,8 @@ ALWAYS_PRESENT: dict[str, list[str]] = {
     "Project": ["kind", "id", "name", "selfLink", "commonInstanceMetadata"],
     "Disk": ["kind", "id", "name", "sizeGb", "status", "selfLink", "type", "zone", "creationTimestamp"],
     "InstanceTemplate": ["kind", "id", "name", "selfLink", "creationTimestamp", "properties"],
+    "InstanceTemplateAggregatedList": ["kind", "id", "items", "selfLink"],
+    "Image": ["kind", "id", "name", "status", "selfLink", "creationTimestamp", "diskSizeGb"],
     "InstanceTemplateList": ["kind", "id", "selfLink"],
     "Zone": ["kind", "id", "name", "region", "status", "selfLink"],
     "Region": ["kind", "id", "name", "zones", "status", "selfLink"],

@@ -11,7 +11,7 @@ from gcp_emulator.instance_body import metadata_as_json
 from gcp_emulator.instance_spec import check_properties, checked_name
 from gcp_emulator.instances import labels_from, metadata_from
 from gcp_emulator.links import key_of, link, region_key, short
-from gcp_emulator.routes import GLOBAL, REGION, Answer, Call, Json, Route
+from gcp_emulator.routes import COMPUTE, GLOBAL, REGION, Answer, Call, Json, Route
 from gcp_emulator.scheduling import scheduling_from
 from gcp_emulator.timing import timestamp
 
@@ -132,6 +132,21 @@ def list_(world: "World", call: Call) -> Answer:
     return listing.page(call, found, kind="compute#instanceTemplateList", key=f"{scope}/instanceTemplates")
 
 
+def aggregated_list(world: "World", call: Call) -> Answer:
+    """Show the templates of all regions, and the global ones."""
+    project = world.project(call.params["project"]).id
+    own = f"projects/{project}/"
+    mine = [template for template in world.templates.values() if template.key.startswith(own)]
+    return listing.aggregated(
+        call,
+        [(template.scope.removeprefix(own), template.as_json()) for template in mine],
+        kind="compute#instanceTemplateAggregatedList",
+        key=f"{own}aggregated/instanceTemplates",
+        name="instanceTemplates",
+        scopes=["global", *(f"regions/{region}" for region in world.regions)],
+    )
+
+
 def delete(world: "World", call: Call) -> Answer:
     """Forget a template; the instances made from it stay."""
     template = _find(world, call)
@@ -159,13 +174,16 @@ def _find(world: "World", call: Call) -> InstanceTemplate:
     raise not_found(key)
 
 
-ROUTES = tuple(
-    route
-    for place, api in ((GLOBAL, "instanceTemplates"), (REGION, "regionInstanceTemplates"))
-    for route in (
-        Route("GET", f"{place}/instanceTemplates", f"{api}.list", list_),
-        Route("POST", f"{place}/instanceTemplates", f"{api}.insert", insert),
-        Route("GET", f"{place}/instanceTemplates/{{template}}", f"{api}.get", get),
-        Route("DELETE", f"{place}/instanceTemplates/{{template}}", f"{api}.delete", delete),
-    )
+ROUTES = (
+    Route("GET", f"{COMPUTE}/aggregated/instanceTemplates", "instanceTemplates.aggregatedList", aggregated_list),
+    *(
+        route
+        for place, api in ((GLOBAL, "instanceTemplates"), (REGION, "regionInstanceTemplates"))
+        for route in (
+            Route("GET", f"{place}/instanceTemplates", f"{api}.list", list_),
+            Route("POST", f"{place}/instanceTemplates", f"{api}.insert", insert),
+            Route("GET", f"{place}/instanceTemplates/{{template}}", f"{api}.get", get),
+            Route("DELETE", f"{place}/instanceTemplates/{{template}}", f"{api}.delete", delete),
+        )
+    ),
 )

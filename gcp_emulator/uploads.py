@@ -56,7 +56,7 @@ def _parts(body: bytes, content_type: str) -> Iterator[tuple[Message, bytes]]:
     """(headers, content) of each part. Not with a mail parser, which may touch what looks like lines of text."""
     header = Message()
     header["content-type"] = content_type
-    boundary = b"--" + str(header.get_boundary("")).encode()
+    boundary = b"--" + str(header.get_boundary("")).strip("'").encode()  # gcloud quotes it as Python does
     rest = body.partition(boundary)[2]
     newline = b"\r\n" if rest.startswith(b"\r\n") else b"\n"  # gcloud writes its parts as mail on Unix
     for part in rest.split(newline + boundary)[:-1]:
