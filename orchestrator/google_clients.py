@@ -65,7 +65,7 @@ class GoogleClients:
 
 def open_clients(endpoint: str | None) -> GoogleClients:
     """Clients for Google, or with an `endpoint` for an emulator, which asks nobody who they are."""
-    credentials = AnonymousCredentials() if endpoint else _our_credentials()  # type: ignore[no-untyped-call]
+    credentials = credentials_for(endpoint)
     options = ClientOptions(api_endpoint=endpoint)
     time = GoogleTime()
     return GoogleClients(
@@ -81,7 +81,10 @@ def open_clients(endpoint: str | None) -> GoogleClients:
     )
 
 
-def _our_credentials() -> Credentials:
+def credentials_for(endpoint: str | None) -> Credentials:
+    """Ours, or nobody's for an emulator. BadUsage if Google does not know us."""
+    if endpoint:
+        return AnonymousCredentials()  # type: ignore[no-untyped-call]
     try:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
     except DefaultCredentialsError as error:

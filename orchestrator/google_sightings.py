@@ -32,6 +32,7 @@ def machine_of(instance: compute.Instance, seen_at: datetime) -> Machine:
         seen_at=seen_at,
         nic=nic.name or "nic0",
         scheduling=json.loads(compute.Scheduling.to_json(scheduling)),
+        labels=dict(instance.labels),
         has_local_ssd=any(disk.type_ == "SCRATCH" for disk in instance.disks),
     )
 

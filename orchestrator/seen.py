@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from orchestrator.lease import Lease
 from vm_agent.protocol import Greeting, RunView
 
+ABSENT = "ABSENT"  # our own word, in the place of a status: there is no such VM (now)
+
 
 @dataclass(frozen=True)
 class AccessConfig:
@@ -36,6 +38,28 @@ class Machine:
     nic: str = "nic0"
     scheduling: dict[str, object] = field(default_factory=dict, repr=False)  # the whole block, to write it back
     has_local_ssd: bool = False  # such a VM cannot be stopped without saying that its scratch data may go
+    labels: dict[str, str] = field(default_factory=dict, repr=False)
+    lease_generation: int = 0  # of the object that holds the lease, where that is not in the VM's metadata
+
+    @classmethod
+    def absent(cls, name: str, seen_at: datetime) -> "Machine":
+        """There is none of that name: what a created VM is before and after its run."""
+        return cls(
+            name=name,
+            id="",
+            status=ABSENT,
+            metadata_fingerprint="",
+            metadata={},
+            lease=None,
+            internal_ip="",
+            access_config=None,
+            max_run=None,
+            termination_action=None,
+            automatic_restart=False,
+            last_start=None,
+            last_stop=None,
+            seen_at=seen_at,
+        )
 
     @property
     def running(self) -> bool:
