@@ -1,7 +1,9 @@
-"""Power: start, stop, delete, reset, and what instances do by themselves. How they come to be: `creation`.
+"""Power: start, stop, delete, reset, and what instances do by themselves.
 
-TERMINATED -> PROVISIONING -> STAGING -> RUNNING -> STOPPING -> TERMINATED
-     \\______________/ (no capacity)                     \\-> gone
+    TERMINATED -> PROVISIONING -> STAGING -> RUNNING -> STOPPING -> TERMINATED
+         \\______________/ (no capacity)                     \\-> gone
+
+How they come to be: `creation`.
 """
 
 from collections.abc import Callable
