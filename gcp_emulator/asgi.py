@@ -16,6 +16,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Handler = Callable[[Request], Awaitable[Reply]]
 
 BODY_BYTES_MAX = 16 << 20  # Compute Engine takes 512 KB of metadata; this is for batches of such requests
+UPLOAD_BYTES_MAX = 1 << 30  # an object; what is in buckets is in memory
 GUNZIP = zlib.MAX_WBITS | 16
 
 
@@ -67,11 +68,12 @@ def decoded(path: str) -> str:
 async def read_request(scope: Scope, receive: Receive) -> Request:
     """The whole request, its body unpacked when it came compressed."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    most = UPLOAD_BYTES_MAX if scope["path"].startswith("/upload/") else BODY_BYTES_MAX
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > BODY_BYTES_MAX:
+        if len(body) > most:
             raise BadRequest(413, "The request is too large.")
         if not message.get("more_body"):
             break

@@ -21,6 +21,7 @@ from gcp_emulator import (
     operations,
     places,
     power,
+    resumable,
     secrets,
     templates,
 )
@@ -225,6 +226,7 @@ ROUTES = Routes(
         *images.ROUTES,
         *secrets.ROUTES,
         *buckets.ROUTES,
+        *resumable.ROUTES,
         *objects.ROUTES,
         *certificates.ROUTES,
     ]

@@ -70,6 +70,8 @@ def defect(reply: Reply, request: Request, method: Method) -> str | None:
     """What is wrong with a reply of ours, measured by Google's documents and our own lists."""
     if request.query.get("alt") == "media" or reply.status == HTTPStatus.NOT_MODIFIED:
         return None  # an object's content, or nothing
+    if request.query.get("uploadType") == "resumable" and reply.status == HTTPStatus.OK:
+        return None  # where the object's content goes
     try:
         body = json.loads(reply.body or b"{}")
         if reply.status >= HTTPStatus.MULTIPLE_CHOICES:

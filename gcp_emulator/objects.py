@@ -15,7 +15,7 @@ from gcp_emulator.buckets import API, BUCKET, DONE, Bucket, find, timestamp
 from gcp_emulator.errors import HTML_TYPE, ApiError, GoogleError, invalid, missing
 from gcp_emulator.fingerprints import fingerprint
 from gcp_emulator.routes import Answer, Call, Json, Route
-from gcp_emulator.uploads import PREFIX, upload_in
+from gcp_emulator.uploads import Upload
 from gcp_emulator.wire import Reply
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class StoredObject:
             "kind": "storage#object",
             "id": f"{self.bucket}/{self.name}/{self.generation}",
             "selfLink": f"{API}/{path}",
-            "mediaLink": f"{_origin(call)}/download/storage/v1/{path}?generation={self.generation}&alt=media",
+            "mediaLink": f"{origin(call)}/download/storage/v1/{path}?generation={self.generation}&alt=media",
             "name": self.name,
             "bucket": self.bucket,
             "generation": str(self.generation),
@@ -77,7 +77,8 @@ class StoredObject:
         }
 
 
-def _origin(call: Call) -> str:
+def origin(call: Call) -> str:
+    """Say where the caller found us."""
     host = call.request.headers.get("host")
     return f"http://{host}" if host else "https://storage.googleapis.com"
 
@@ -100,7 +101,7 @@ def get(world: "World", call: Call) -> Answer:
     as_media = call.query.get("alt") == "media"
     try:
         stored = _find(find(world, call), call)
-        _check_preconditions(call, stored)
+        check_preconditions(call, stored)
     except ApiError as refused:
         if not as_media:
             raise
@@ -152,16 +153,10 @@ def _content(stored: StoredObject, wanted: str) -> Reply:
 # --- writing -----------------------------------------------------------------------------------------------------
 
 
-def insert(world: "World", call: Call) -> Answer:
-    """Make an object, or a new generation of it."""
-    bucket, upload = find(world, call), upload_in(call.request)
-    given = upload.properties()
-    name = given.get("name") or call.query.get("name")
-    if not name:
-        raise missing("name")
-    if len(name.encode()) > NAME_BYTES:
-        raise invalid("name", name, f"The length must be less than {NAME_BYTES + 1} bytes.")
-    _check_preconditions(call, bucket.objects.get(name))
+def put(world: "World", bucket: Bucket, call: Call, upload: Upload) -> Json:
+    """Let this be the object's content, on the conditions of the call that asked for it."""
+    name, given = name_of(call, upload), upload.properties()
+    check_preconditions(call, bucket.objects.get(name))
     properties = {"contentType": upload.content_type, **{key: given[key] for key in WRITABLE if key in given}}
     bucket.generation = max(int(world.now.timestamp() * 1_000_000), bucket.generation + 1)
     stored = StoredObject(bucket.name, name, bucket.generation, upload.content, world.now, world.now, properties)
@@ -171,10 +166,20 @@ def insert(world: "World", call: Call) -> Answer:
     return stored.as_json(call)
 
 
+def name_of(call: Call, upload: Upload) -> str:
+    """Give the object's name: in its properties or in the query."""
+    name = upload.properties().get("name") or call.query.get("name")
+    if not name:
+        raise missing("name")
+    if len(name.encode()) > NAME_BYTES:
+        raise invalid("name", name, f"The length must be less than {NAME_BYTES + 1} bytes.")
+    return str(name)
+
+
 def patch(world: "World", call: Call) -> Answer:
     """Change some properties; a null takes one away."""
     stored = _find(find(world, call), call)
-    _check_preconditions(call, stored)
+    check_preconditions(call, stored)
     for key, value in call.document().items():
         if key in WRITABLE:
             _change(stored.properties, key, value)
@@ -188,7 +193,7 @@ def delete(world: "World", call: Call) -> Answer:
     """Forget an object."""
     bucket = find(world, call)
     stored = _find(bucket, call)
-    _check_preconditions(call, stored)
+    check_preconditions(call, stored)
     del bucket.objects[stored.name]
     world.changes += 1
     return DONE
@@ -223,8 +228,8 @@ def _find(bucket: Bucket, call: Call) -> StoredObject:
     return stored
 
 
-def _check_preconditions(call: Call, stored: StoredObject | None) -> None:
-    """An object that is not there has the generation 0."""
+def check_preconditions(call: Call, stored: StoredObject | None) -> None:
+    """Refuse what asks for another generation. An object that is not there has the generation 0."""
     have = {
         "Generation": stored.generation if stored else 0,
         "Metageneration": stored.metageneration if stored else 0,
@@ -244,7 +249,6 @@ OBJECTS = f"{BUCKET}/o"
 OBJECT = f"{OBJECTS}/{{object*}}"
 ROUTES = (
     Route("GET", OBJECTS, "objects.list", list_),
-    Route("POST", f"{PREFIX}{OBJECTS}", "objects.insert", insert),
     Route("GET", OBJECT, "objects.get", get),
     Route("GET", f"/download{OBJECT}", "objects.get", get),
     Route("PATCH", OBJECT, "objects.patch", patch),

@@ -1,4 +1,4 @@
-"""The body of an upload to Cloud Storage: the bytes alone, or JSON and the bytes in one multipart body."""
+"""The body of an upload to Cloud Storage: the bytes alone, JSON alone, or both in one multipart body."""
 
 import json
 from collections.abc import Iterator
@@ -43,8 +43,10 @@ def upload_in(request: Request) -> Upload:
     content_type = request.headers.get("content-type", OCTETS)
     if kind == "media":
         return Upload(b"{}", request.body, content_type)
+    if kind == "resumable":
+        return Upload(request.body or b"{}", b"", request.headers.get("x-upload-content-type", OCTETS))
     if kind != "multipart":
-        raise invalid("uploadType", kind, "This emulator takes media and multipart.")
+        raise invalid("uploadType", kind, "Must be media, multipart or resumable.")
     parts = list(_parts(request.body, content_type))
     if len(parts) != 2:  # noqa: PLR2004
         raise ApiError(400, "badContent", "Missing end boundary in multipart body.")

@@ -19,6 +19,7 @@ from gcp_emulator.latency import Latency
 from gcp_emulator.network import Network
 from gcp_emulator.operations import Operation
 from gcp_emulator.places import Project
+from gcp_emulator.resumable import Session
 from gcp_emulator.routes import Call
 from gcp_emulator.secrets import Secret
 from gcp_emulator.templates import InstanceTemplate
@@ -46,6 +47,7 @@ class World:
     operations: dict[str, Operation] = field(default_factory=dict)
     replays: dict[tuple[str, str], Operation] = field(default_factory=dict)  # (path, requestId)
     buckets: dict[str, Bucket] = field(default_factory=dict)
+    uploads: dict[str, Session] = field(default_factory=dict)  # under way, by upload_id
     secrets: dict[str, Secret] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
     history: History = field(default_factory=History)

@@ -56,6 +56,7 @@ class GoogleClients:
     addresses: AddressesClient
     operations: ZoneOperationsClient
     time: GoogleTime
+    credentials: Credentials
 
     def close(self) -> None:
         """Close the connections."""
@@ -65,7 +66,7 @@ class GoogleClients:
 
 def open_clients(endpoint: str | None) -> GoogleClients:
     """Clients for Google, or with an `endpoint` for an emulator, which asks nobody who they are."""
-    credentials = credentials_for(endpoint)
+    credentials = AnonymousCredentials() if endpoint else _our_credentials()  # type: ignore[no-untyped-call]
     options = ClientOptions(api_endpoint=endpoint)
     time = GoogleTime()
     return GoogleClients(
@@ -78,13 +79,11 @@ def open_clients(endpoint: str | None) -> GoogleClients:
         addresses=AddressesClient(credentials=credentials, client_options=options),
         operations=ZoneOperationsClient(credentials=credentials, client_options=options),
         time=time,
+        credentials=credentials,
     )
 
 
-def credentials_for(endpoint: str | None) -> Credentials:
-    """Ours, or nobody's for an emulator. BadUsage if Google does not know us."""
-    if endpoint:
-        return AnonymousCredentials()  # type: ignore[no-untyped-call]
+def _our_credentials() -> Credentials:
     try:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
     except DefaultCredentialsError as error:

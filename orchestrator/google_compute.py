@@ -67,12 +67,11 @@ def open_google(  # noqa: PLR0917 - three names, what we go by, and where to
 def _open_created(calls: "GoogleCalls", created: Created, endpoint: str | None) -> GoogleCompute:
     with IMPORTING:
         from orchestrator.google_addresses import GoogleAddresses  # noqa: PLC0415 - as above
-        from orchestrator.google_clients import credentials_for  # noqa: PLC0415
         from orchestrator.google_creation import CreatedMachines  # noqa: PLC0415
         from orchestrator.google_rest import GoogleRest  # noqa: PLC0415
         from orchestrator.google_state import GoogleState  # noqa: PLC0415
 
-    rest = GoogleRest(credentials_for(endpoint), calls.policy, calls.clock)
+    rest = GoogleRest(calls.clients.credentials, calls.policy, calls.clock)
     place = f"{calls.place.project}/{calls.place.zone}/{created.instance}"
     state = GoogleState(rest, calls.clock, created.state_url, place, created.storage_endpoint)
     machines = CreatedMachines(calls, rest, state, created.template, endpoint)

@@ -72,10 +72,15 @@ class Machine:
         return self.status in {"TERMINATED", "STOPPED"}
 
     @property
+    def gone(self) -> bool:
+        """There is no such VM."""
+        return self.status == ABSENT
+
+    @property
     def off(self) -> bool:
-        """Seen off: stopped, and later than it was last started. Anything else may be billed."""
+        """Seen off: gone, or stopped and later than it was last started. Anything else may be billed."""
         started, ended = self.last_start, self.last_stop
-        return self.stopped and (started is None or (ended is not None and ended >= started))
+        return self.gone or (self.stopped and (started is None or (ended is not None and ended >= started)))
 
     @property
     def going_off(self) -> bool:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 
 import google.api_core.exceptions as google_errors
@@ -140,6 +141,37 @@ def test_content_that_came_damaged_is_refused(bucket: storage.Bucket, emulator: 
 def test_a_field_that_cloud_storage_does_not_have_is_refused(bucket: storage.Bucket, emulator: Running) -> None:
     refused = httpx.patch(f"{emulator.url}/storage/v1/b/{BUCKET}/o/x", json={"colour": "blue"})
     assert (refused.status_code, refused.json()["error"]["errors"][0]["reason"]) == (400, "badRequest")
+
+
+def test_a_large_object_comes_in_several_requests(bucket: storage.Bucket, emulator: Running) -> None:
+    content = bytes(range(256)) * 3000 + b"and a rest"
+    blob = bucket.blob("artifacts/model.bin", chunk_size=256 * 1024)
+    blob.upload_from_file(io.BytesIO(content), content_type="model/x", if_generation_match=0, rewind=True)
+    assert emulator.verbs().count("objects.insert") == 4
+    seen = bucket.get_blob("artifacts/model.bin")
+    assert seen is not None
+    assert (seen.size, seen.content_type, seen.download_as_bytes() == content) == (len(content), "model/x", True)
+    with pytest.raises(google_errors.PreconditionFailed):
+        blob.upload_from_file(io.BytesIO(content), if_generation_match=0, rewind=True)
+
+
+def test_an_upload_goes_on_where_it_broke_off_and_conditions_hold_at_its_end(
+    bucket: storage.Bucket, emulator: Running
+) -> None:
+    begin = f"{emulator.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&name=big&ifGenerationMatch=0"
+    place = httpx.post(begin, json={"contentType": "text/plain"}).headers["location"]
+
+    def send(said: str, content: bytes = b"") -> tuple[int, str | None]:
+        reply = httpx.put(place, content=content, headers={"content-range": said})
+        return reply.status_code, reply.headers.get("range")
+
+    assert send("bytes */10") == (308, None)
+    assert send("bytes 0-3/10", b"0123") == (308, "bytes=0-3")
+    assert send("bytes 7-9/10", b"789")[0] == 400
+    bucket.blob("big").upload_from_string("somebody else was quicker")
+    assert send("bytes 4-9/10", b"456789")[0] == 412
+    assert send("bytes */10")[0] == 404
+    assert bucket.blob("big").download_as_bytes() == b"somebody else was quicker"
 
 
 def test_a_bucket_is_made_once_and_deleted_when_it_is_empty(client: storage.Client, bucket: storage.Bucket) -> None:

@@ -57,7 +57,8 @@ async def delete(google: GoogleCompute) -> Machine:
 
 async def test_before_the_first_run_there_is_neither_a_vm_nor_a_lease(google: GoogleCompute) -> None:
     machine = await google.machines.look(NAME)
-    assert (machine.status, machine.lease, machine.lease_generation) == (ABSENT, None, 0)
+    assert (machine.status, machine.gone, machine.off) == (ABSENT, True, True)
+    assert (machine.lease, machine.lease_generation) == (None, 0)
     assert abs(machine.seen_at - datetime.now(UTC)) < timedelta(minutes=5)
 
 
