@@ -35,6 +35,7 @@ def take(inside: Inside, step: str, ip: str) -> None:
             inside.say("DELETE", VM)
         case "poweroff":
             inside.guest(PoweredOff())
+            inside.effects.append(PullPlug(VM))  # the guest did it itself, and nothing of it is up
         case "guest ends":
             if any(isinstance(effect, PressPowerButton) for effect in inside.effects):
                 inside.guest(ShutDown())
