@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from gcp_emulator.wire import Reply, Request
+from gcp_emulator.wire import Lost, Reply, Request
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Handler = Callable[[Request], Awaitable[Reply]]
+Handler = Callable[[Request], Awaitable[Reply | Lost]]
 
 BODY_BYTES_MAX = 16 << 20  # Compute Engine takes 512 KB of metadata; this is for batches of such requests
 UPLOAD_BYTES_MAX = 1 << 30  # an object; what is in buckets is in memory
@@ -44,7 +44,9 @@ def app_of(handler: Handler) -> App:
             await send_reply(error.reply(), send, with_body=True)
             return
         reply = await _unless_gone(handler(request), receive)
-        if reply:
+        if isinstance(reply, Lost):
+            await _hang_up(send, receive)
+        elif reply:
             await send_reply(reply, send, with_body=request.method != "HEAD")
 
     return app
@@ -101,7 +103,14 @@ def _gunzip(body: bytes) -> bytes:
     return content
 
 
-async def _unless_gone(answering: Awaitable[Reply], receive: Receive) -> Reply | None:
+async def _hang_up(send: Send, receive: Receive) -> None:
+    """End the connection without a word. ASGI has no way to say that; uvicorn's `send` belongs to the connection."""
+    transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]
+    transport.close()
+    await _disconnected(receive)
+
+
+async def _unless_gone(answering: Awaitable[Reply | Lost], receive: Receive) -> Reply | Lost | None:
     """The reply, or None when the caller hangs up first: a long poll must not outlive the one who asked."""
     answer = asyncio.ensure_future(answering)
     gone = asyncio.ensure_future(_disconnected(receive))

@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from gcp_emulator.asgi import Handler, decoded, json_reply, parse_query
-from gcp_emulator.wire import Reply, Request
+from gcp_emulator.wire import LOST, Lost, Reply, Request
 
 REQUESTS_MAX = 1000  # as Google's own limit
 
 
-async def answer_batch(request: Request, answer: Handler) -> Reply:
+async def answer_batch(request: Request, answer: Handler) -> Reply | Lost:
     """Answer each part by itself, in order; a part that fails does not spoil the others."""
     head = f"content-type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.body)
@@ -21,7 +21,12 @@ async def answer_batch(request: Request, answer: Handler) -> Reply:
         error = f"A batch is multipart/mixed and holds 1 to {REQUESTS_MAX} application/http parts, not {len(parts)}."
         return json_reply(400, {"error": {"code": 400, "message": error, "status": "INVALID_ARGUMENT"}})
     boundary = f"batch_{uuid4().hex}"
-    answers = [_packed(part, await answer(_unpacked(part, request)), boundary) for part in parts]
+    answers: list[bytes] = []
+    for part in parts:
+        reply = await answer(_unpacked(part, request))
+        if isinstance(reply, Lost):
+            return LOST  # they share one connection
+        answers.append(_packed(part, reply, boundary))
     body = b"".join(answers) + f"--{boundary}--\r\n".encode()
     return Reply(200, body, {"content-type": f"multipart/mixed; boundary={boundary}"})
 

@@ -21,12 +21,14 @@ from gcp_emulator import (
     operations,
     places,
     power,
+    removal,
     resumable,
     secrets,
     templates,
 )
-from gcp_emulator.errors import JSON_TYPE, ApiError, GoogleError, RpcError, no_such_page
-from gcp_emulator.faults import ReplyWith
+from gcp_emulator.delivery import deliver
+from gcp_emulator.errors import JSON_TYPE, ApiError, GoogleError, no_such_page
+from gcp_emulator.faults import Faults
 from gcp_emulator.history import History
 from gcp_emulator.identity import Signer
 from gcp_emulator.knobs import Knobs
@@ -36,7 +38,19 @@ from gcp_emulator.network import Network
 from gcp_emulator.routes import Answer, Call, Route, Routes
 from gcp_emulator.seed import BadSeedError, Seed, seed_from_json
 from gcp_emulator.sowing import sow
-from gcp_emulator.wire import Effect, EraseDisk, GuestEvent, Held, PullPlug, Reply, Request, SerialOutput, Unforward
+from gcp_emulator.wire import (
+    Effect,
+    EraseDisk,
+    GuestEvent,
+    Held,
+    KillProcesses,
+    Lost,
+    PullPlug,
+    Reply,
+    Request,
+    SerialOutput,
+    Unforward,
+)
 from gcp_emulator.world import World
 
 SERIAL_BYTES_TOLD = 1000  # of what a guest prints at once goes to the history; getSerialPortOutput has it all
@@ -75,6 +89,7 @@ class Cloud:
             random=self._random,
             signer=self._signer,
             guests=self._guests,
+            faults=Faults(VERBS),
         )
         sow(world, seed)
         return world
@@ -107,7 +122,7 @@ class Cloud:
 
     # --- requests ------------------------------------------------------------------------------------------------
 
-    def answer(self, request: Request, now: datetime, first_asked: datetime | None = None) -> Reply | Held:
+    def answer(self, request: Request, now: datetime, first_asked: datetime | None = None) -> Reply | Held | Lost:
         """Answer for Google's APIs and /_emulator/*. A held request comes again with first_asked."""
         self.world.catch_up(now)
         if request.path.startswith("/_emulator/"):
@@ -119,46 +134,33 @@ class Cloud:
             return reply
         route, params = found
         call = Call(request, route.verb, params, first_asked or self.world.now, again=first_asked is not None)
-        result = self._replied(route, call)
-        if isinstance(result, Reply):
-            self.history.add_request(self.world.now, request, call.verb, result.status, asked_at=first_asked)
+        result = deliver(self.world, call, lambda arrived: self._replied(route, arrived))
+        self.world.past.remember(self.world)
         return result
 
     def _replied(self, route: Route, call: Call) -> Reply | Held:
         try:
-            if fault := self._fault(call):
-                return fault
             if known := operations.replayed(self.world, call):
                 return _as_reply(known.as_json())
             return _as_reply(route.handler(self.world, call))
         except GoogleError as refused:
             return refused.reply()
 
-    def _fault(self, call: Call) -> Reply | None:
-        fault = None if call.again else self.world.fault(ReplyWith, call)
-        if fault is None:
-            return None
-        if call.verb.startswith("secrets."):
-            return RpcError(fault.status, fault.message).reply()
-        return ApiError(fault.status, fault.reason, fault.message).reply()
-
     # --- the guest's side ----------------------------------------------------------------------------------------
 
     def metadata(
         self, instance: str, request: Request, now: datetime, first_asked: datetime | None = None
-    ) -> Reply | Held:
-        """Ask that VM's own metadata server."""
+    ) -> Reply | Held | Lost:
+        """Ask that VM's own metadata server. Nothing is heard from one that the VM is cut off from."""
         self.world.catch_up(now)
         vm = self.world.instances.get(instance)
         if vm is None:
             return no_such_page(request.path)
+        if vm.deaf_until and self.world.now < vm.deaf_until:
+            return Held(vm.deaf_until)
         verb = "metadata." + request.method.lower()
         call = Call(request, verb, {}, first_asked or self.world.now, again=first_asked is not None)
-        result = self._fault(call) or metadata_server.answer(self.world, vm, call)
-        if isinstance(result, Reply):
-            facts = {"asked_at": first_asked, "resource": short(vm.key)}
-            self.history.add_request(self.world.now, request, verb, result.status, **facts)
-        return result
+        return deliver(self.world, call, lambda arrived: metadata_server.answer(self.world, vm, arrived), vm.key)
 
     def guest_says(self, instance: str, event: GuestEvent, now: datetime) -> None:
         """Take in what a guest did. An instance that is gone, or a word that comes too late, changes nothing."""
@@ -168,6 +170,9 @@ class Cloud:
             return
         if isinstance(event, SerialOutput):
             vm.serial.write(event.data)
+            if vm.cut_at and vm.serial.shows(vm.cut_at, vm.booted_at_byte):
+                vm.cut_at = None
+                self.world.effects.append(KillProcesses(vm.key, startup_script=True))
             said = event.data[:SERIAL_BYTES_TOLD].decode(errors="replace")
             self.history.add(now, "guest", resource=short(vm.key), event="SerialOutput", text=said)
             return
@@ -216,6 +221,7 @@ ROUTES = Routes(
         *instances.ROUTES,
         *creation.ROUTES,
         *power.ROUTES,
+        *removal.ROUTES,
         *access_configs.ROUTES,
         *guest_attributes.ROUTES,
         *operations.ROUTES,
@@ -231,4 +237,5 @@ ROUTES = Routes(
         *certificates.ROUTES,
     ]
 )
+VERBS = frozenset(ROUTES.verbs | {f"metadata.{method}" for method in ("get", "head", "put", "delete", "post")})
 CONTROL = Routes(control.ROUTES)

@@ -7,7 +7,7 @@ from gcp_emulator.batch import answer_batch
 from gcp_emulator.caller import FLAVOR, Caller
 from gcp_emulator.caller import PREFIX as METADATA_PREFIX
 from gcp_emulator.wallclock import WallClock
-from gcp_emulator.wire import Reply, Request
+from gcp_emulator.wire import Lost, Reply, Request
 
 
 class Console:
@@ -18,7 +18,7 @@ class Console:
         self._caller = caller
         self._clock = clock
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Reply | Lost:
         """Answer one request of a client, a VM's caller or a browser."""
         match request.method, request.path:
             case "GET" | "HEAD", "/":

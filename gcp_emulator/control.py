@@ -3,8 +3,10 @@
 import json
 from typing import TYPE_CHECKING, Any
 
+from gcp_emulator import mishaps
 from gcp_emulator.errors import JSON_TYPE, ApiError
-from gcp_emulator.faults import BadFaultError
+from gcp_emulator.fault_grammar import rule_from_json
+from gcp_emulator.fault_kinds import Event, Stale
 from gcp_emulator.instances import Instance
 from gcp_emulator.places import Project
 from gcp_emulator.routes import Answer, Call, Json, Route
@@ -65,12 +67,20 @@ def _instance(vm: Instance) -> Json:
 
 
 def add_faults(world: "World", call: Call) -> Answer:
-    """Take in one rule, or a list of them."""
+    """Take in one rule, or a list of them; what is to happen now happens. All are good, or none is taken in."""
+    faults = world.faults
     try:
         given = json.loads(call.request.body)
-        rules = [world.faults.add(document) for document in (given if isinstance(given, list) else [given])]
-    except (BadFaultError, ValueError) as wrong:
+        documents = given if isinstance(given, list) else [given]
+        rules = [rule_from_json(faults.next_id(later), one, faults.verbs) for later, one in enumerate(documents)]
+    except ValueError as wrong:
         raise ApiError(400, "invalid", str(wrong)) from wrong
+    for rule in rules:
+        faults.add(rule)
+        world.past.kept = world.past.kept or isinstance(rule.fault, Stale)
+        if isinstance(rule.fault, Event) and not rule.on:
+            mishaps.set_off(world, rule)
+    world.past.remember(world)
     return {"faults": [rule.as_json() for rule in rules]}
 
 

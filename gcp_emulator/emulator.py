@@ -23,7 +23,7 @@ from gcp_emulator.machines import Machines
 from gcp_emulator.metadata_door import MetadataDoors
 from gcp_emulator.seed import Seed
 from gcp_emulator.wallclock import WallClock, begin
-from gcp_emulator.wire import Boot, Effect, Forward, Unforward
+from gcp_emulator.wire import Boot, Effect, EndSilence, Forward, Silence, Unforward
 
 AGENT_PORT = 8000
 POWER_OFF_GRACE_SECONDS = 2  # what guests get when the emulator ends: somebody waits for their Ctrl-C
@@ -101,6 +101,10 @@ class Emulator:
                 self._forward(effect)
             case Unforward():
                 self._forwarding.close(effect.external)
+            case Silence():
+                self._forwarding.silence(effect.external)
+            case EndSilence():
+                self._forwarding.end_silence(effect.external)
             case Boot():
                 self._metadata.open(effect.instance, effect.internal_ip)
                 self._machines.carry_out(effect)

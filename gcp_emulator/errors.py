@@ -110,6 +110,10 @@ class OperationError:
         return HTTP_MESSAGE.get(self.status, "BAD REQUEST")
 
 
+# How an operation ends that did nothing: without error. Only a fault makes one end so.
+WITHOUT_EFFECT = OperationError("", "", 200)
+
+
 class OperationFailedError(Exception):
     """Raised where an operation takes effect and finds that it cannot."""
 

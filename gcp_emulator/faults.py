@@ -1,119 +1,140 @@
-"""Faults on purpose: rules that count themselves.
+"""Faults on purpose: rules that count themselves. The grammar is in docs/emulator.md.
 
-    {"on": "instances.start", "resource": "*/gpu-vm*", "times": 2, "skip": 0,
-     "reply": {"status": 503, "reason": "backendError", "message": "Try again"}}
-    {"on": "instances.start", "operation_error": {"code": "QUOTA_EXCEEDED", "message": "...", "status": 403}}
+    {"on": "instances.start", "resource": "*/gpu-vm/*", "times": 2, "skip": 1, "reply": {"status": 503}}
+    {"on": "instances.setMetadata", "moment": "before", "write_metadata": {"key": "ssh-keys"}}
+    {"after": 3, "vm": "gpu-vm", "preempt": {}}
 
-`on` and `resource` (the path) are shell patterns; `times` null is for ever; `skip` lets the first matches pass.
-A further kind of fault is one more class in `Fault`, one more name in `FAULTS`, and the place that takes it.
+A further kind is one more class in fault_kinds.py, and the place that carries it out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from gcp_emulator.errors import OperationError
+from gcp_emulator.fault_kinds import NAMES, AtBoot, Event, Fault, RateLimit
 
-
-class BadFaultError(ValueError):
-    """The rule is not one."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyWith:
-    """Do nothing and answer with this error."""
-
-    status: int
-    reason: str = "backendError"
-    message: str = "The service is currently unavailable."
-
-
-Fault = ReplyWith | OperationError
-FAULTS: Mapping[str, type[Fault]] = {"reply": ReplyWith, "operation_error": OperationError}
-F = TypeVar("F", ReplyWith, OperationError)
+F = TypeVar("F", bound=Fault)
+Moment = Literal["before", "after"]
 
 
 @dataclass(slots=True)
 class Rule:
-    """Which requests meet which fault, and how often it has happened."""
+    """What goes wrong, when, and how often it has."""
 
     id: str
     fault: Fault
-    on: str = "*"
-    resource: str = "*"
+    on: str | None = None  # patterns of verbs, with | between them; None: by itself, or at a boot
+    resource: str = "*"  # pattern of the request's path
+    vm: str = "*"  # pattern of the VM's name: whom it happens to
     times: int | None = 1
     skip: int = 0
+    for_seconds: float = 0  # once it has happened, it meets every further match for so long, and counts as once
+    after: float = 0  # seconds from the moment until it happens
+    moment: Moment = "before"  # the request is carried out, or after
     seen: int = 0
     fired: int = 0
+    coming: int = 0  # begun, and still to happen
+    missed: list[str] | None = None  # why it could not happen when it should have
+    until: datetime | None = None  # end of `for_seconds`
 
     @property
     def spent(self) -> bool:
         """It has happened as often as it was meant to."""
         return self.times is not None and self.fired >= self.times
 
-    def fires_on(self, verb: str, path: str) -> bool:
+    def meets(self, verb: str, path: str, now: datetime) -> bool:
         """Count this request in, and tell whether it meets the fault."""
-        if self.spent or not fnmatchcase(verb, self.on) or not fnmatchcase(path, self.resource):
+        if not self._is_about(verb, path):
+            return False
+        if self.until is not None and now < self.until:
+            return True
+        if self.times is not None and self.fired + self.coming >= self.times:
             return False
         self.seen += 1
         if self.seen <= self.skip:
             return False
-        self.fired += 1
+        self.until = self._until(now)
         return True
+
+    def _is_about(self, verb: str, path: str) -> bool:
+        if self.fault.only and verb not in self.fault.only:
+            return False
+        wanted = (self.on or "").split("|")
+        return any(fnmatchcase(verb, one) for one in wanted) and fnmatchcase(path, self.resource)
+
+    def _until(self, now: datetime) -> datetime | None:
+        if isinstance(self.fault, RateLimit):
+            return now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+        return now + timedelta(seconds=self.for_seconds) if self.for_seconds else None
 
     def as_json(self) -> dict[str, Any]:
         """Show the rule and its counts."""
-        kind = next(name for name, made in FAULTS.items() if isinstance(self.fault, made))
-        return {
-            "id": self.id,
-            "on": self.on,
-            "resource": self.resource,
-            "times": self.times,
-            "skip": self.skip,
-            "fired": self.fired,
-            "spent": self.spent,
-            kind: asdict(self.fault),
-        }
+        words: dict[str, Any] = {"id": self.id, "times": self.times, "fired": self.fired, "spent": self.spent}
+        if self.on:
+            words |= {"on": self.on, "resource": self.resource, "skip": self.skip}
+        if isinstance(self.fault, AtBoot):
+            words |= {"vm": self.vm, "skip": self.skip}
+        if isinstance(self.fault, Event):
+            words |= {"vm": self.vm, "after": self.after, "coming": self.coming}
+            words |= {"moment": self.moment} if self.on else {}
+        if self.for_seconds:
+            words["for_seconds"] = self.for_seconds
+        if self.missed:
+            words["missed"] = self.missed
+        return words | {NAMES[type(self.fault)]: asdict(self.fault)}
 
 
 class Faults:
     """The rules of one world, in the order they were given."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbs: Collection[str] = ()) -> None:
+        self.verbs = verbs  # that a request can have here
         self.rules: list[Rule] = []
         self._given = 0
 
-    def add(self, document: object) -> Rule:
-        """Take in one rule in its JSON form."""
-        rule = _rule_from_json(f"fault-{self._given + 1}", document)
+    def next_id(self, later: int = 0) -> str:
+        """Name the next rule, or one of those after it."""
+        return f"fault-{self._given + 1 + later}"
+
+    def add(self, rule: Rule) -> None:
+        """Take in one rule."""
         self._given += 1
         self.rules.append(rule)
-        return rule
 
     def clear(self) -> None:
         """Forget all rules."""
         self.rules.clear()
 
-    def take(self, kind: type[F], verb: str, path: str) -> tuple[F, Rule] | None:
+    def take(self, kind: type[F], verb: str, path: str, now: datetime) -> tuple[F, Rule] | None:
         """Find the fault of this kind that this request meets, and count it."""
         for rule in self.rules:
-            if isinstance(rule.fault, kind) and rule.fires_on(verb, path):
-                return rule.fault, rule
+            fault = rule.fault
+            if isinstance(fault, kind) and self._fires(rule, verb, path, now):
+                return fault, rule
         return None
 
+    def begun(self, verb: str, path: str, moment: Moment, now: datetime) -> list[Rule]:
+        """Find the events that this request sets off. They are counted when they have happened."""
+        rules = [rule for rule in self.rules if isinstance(rule.fault, Event) and rule.moment == moment]
+        return [rule for rule in rules if rule.on and rule.meets(verb, path, now)]
 
-def _rule_from_json(identifier: str, document: object) -> Rule:
-    if not isinstance(document, Mapping):
-        raise BadFaultError("a fault is an object")
-    kinds = document.keys() & FAULTS.keys()
-    if len(kinds) != 1:
-        raise BadFaultError(f"a fault has exactly one of {', '.join(FAULTS)}")
-    [kind] = kinds
-    rest = {name: value for name, value in document.items() if name != kind}
-    if unknown := rest.keys() - {"on", "resource", "times", "skip"}:
-        raise BadFaultError(f"a fault has no {', '.join(sorted(unknown))}")
-    try:
-        return Rule(identifier, FAULTS[kind](**document[kind]), **rest)
-    except TypeError as wrong:
-        raise BadFaultError(f"{kind}: {wrong}") from wrong
+    def at_boot(self, vm: str) -> list[tuple[AtBoot, Rule]]:
+        """Find what the boot of the VM of this name comes to, and count it."""
+        found = []
+        for rule in self.rules:
+            if not isinstance(rule.fault, AtBoot) or rule.spent or not fnmatchcase(vm, rule.vm):
+                continue
+            rule.seen += 1
+            if rule.seen > rule.skip:
+                rule.fired += 1
+                found.append((rule.fault, rule))
+        return found
+
+    @staticmethod
+    def _fires(rule: Rule, verb: str, path: str, now: datetime) -> bool:
+        lasting = rule.until is not None and now < rule.until
+        meets = rule.meets(verb, path, now)
+        rule.fired += meets and not lasting
+        return meets

@@ -18,6 +18,16 @@ class Forwarding:
         self._ports = tuple(ports)
         self._ways: dict[str, list[_Way]] = {}
 
+    def silence(self, external: str) -> None:
+        """Hold up every byte and every new connection; nobody is told, as on a network that drops packets."""
+        for way in self._ways.get(external, []):
+            way.silence()
+
+    def end_silence(self, external: str) -> None:
+        """Let through what was held up, as senders that tried again and again would."""
+        for way in self._ways.get(external, []):
+            way.end_silence()
+
     def open(self, external: str, internal: str) -> None:
         """From now on a connection to external:PORT reaches internal:PORT, for each forwarded port."""
         self.close(external)
@@ -41,7 +51,17 @@ class _Way:
         self._listener = listener
         self._target = internal, port
         self._connections: set[asyncio.Task[None]] = set()
-        asyncio.get_running_loop().add_reader(listener, self._accept)
+        self._gate = asyncio.Event()
+        self.end_silence()
+
+    def silence(self) -> None:
+        """A connection is accepted by the system all the same; on a real network it would hang before that."""
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._gate.clear()
+
+    def end_silence(self) -> None:
+        self._gate.set()
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._listener)
@@ -53,12 +73,12 @@ class _Way:
         with contextlib.suppress(OSError):  # the caller has thought better of it
             caller, _ = self._listener.accept()
             caller.setblocking(False)
-            connection = asyncio.create_task(_connect(caller, self._target))
+            connection = asyncio.create_task(_connect(caller, self._target, self._gate))
             self._connections.add(connection)
             connection.add_done_callback(self._connections.discard)
 
 
-async def _connect(caller: socket.socket, target: tuple[str, int]) -> None:
+async def _connect(caller: socket.socket, target: tuple[str, int], gate: asyncio.Event) -> None:
     """Carry bytes both ways, never more than a chunk of them in memory, until both sides have finished."""
     loop = asyncio.get_running_loop()
     with caller, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as machine:
@@ -68,18 +88,20 @@ async def _connect(caller: socket.socket, target: tuple[str, int]) -> None:
         try:
             await loop.sock_connect(machine, target)
             async with asyncio.TaskGroup() as both:
-                both.create_task(_carry(caller, machine))
-                both.create_task(_carry(machine, caller))
+                both.create_task(_carry(caller, machine, gate))
+                both.create_task(_carry(machine, caller, gate))
         except* OSError:
             _reset_on_close(caller, machine)
         except* asyncio.CancelledError:
             _reset_on_close(caller, machine)
 
 
-async def _carry(source: socket.socket, target: socket.socket) -> None:
+async def _carry(source: socket.socket, target: socket.socket, gate: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     while data := await loop.sock_recv(source, CHUNK_BYTES):
+        await gate.wait()
         await loop.sock_sendall(target, data)
+    await gate.wait()
     target.shutdown(socket.SHUT_WR)
 
 

@@ -8,7 +8,7 @@ from gcp_emulator.cloud import Cloud
 from gcp_emulator.discovery import Method
 from gcp_emulator.errors import ApiError, RpcError
 from gcp_emulator.wallclock import WallClock
-from gcp_emulator.wire import Reply, Request
+from gcp_emulator.wire import Lost, Reply, Request
 
 
 class Front:
@@ -18,14 +18,14 @@ class Front:
         self._cloud = cloud
         self._clock = clock
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Reply | Lost:
         """Refuse what is not in the published API, ask the model, and hold its answer against the published API."""
         try:
             return await self._answer(request)
         except Exception:  # noqa: BLE001 - a defect of the model is written where the tests look
             return self._own_fault(traceback.format_exc(), request)
 
-    async def _answer(self, request: Request) -> Reply:
+    async def _answer(self, request: Request) -> Reply | Lost:
         method = discovery.method_of(request.method, request.path)
         if method is None:  # /_emulator, certificates, or nothing that Google has
             return await self._ask(request)
@@ -34,11 +34,11 @@ class Front:
         except ApiError as error:
             return self._refused(error, request, method)
         reply = await self._ask(request)
-        if defect := discovery.defect(reply, request, method):
+        if isinstance(reply, Reply) and (defect := discovery.defect(reply, request, method)):
             return self._own_fault(defect, request)
         return reply
 
-    async def _ask(self, request: Request) -> Reply:
+    async def _ask(self, request: Request) -> Reply | Lost:
         return await self._clock.ask(partial(self._cloud.answer, request))
 
     def _refused(self, error: ApiError, request: Request, method: Method) -> Reply:

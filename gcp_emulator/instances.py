@@ -72,6 +72,12 @@ class Instance:
     run: int = 0  # counts entries into RUNNING: a timer of an earlier run finds that it is one
     boots: int = 0  # counts boots, likewise
     guest_up: bool = False
+    hung: bool = False  # its kernel does not run: nothing in it hears the power button
+    preempted: bool = False  # in this run
+    cut_at: str | None = None  # a fault rule ends its startup script when the console shows this
+    booted_at_byte: int = 0  # of its console
+    cut_off_until: datetime | None = None  # no packet gets from or to its external address
+    deaf_until: datetime | None = None  # nor from or to its metadata server
     on_guest_down: Callable[[], None] | None = None  # set while STOPPING
     power_busy: bool = False
     power_queue: deque[Callable[[], None]] = field(default_factory=deque)

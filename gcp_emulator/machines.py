@@ -15,6 +15,7 @@ from gcp_emulator.wire import (
     Boot,
     EraseDisk,
     GuestEvent,
+    KillProcesses,
     PoweredOff,
     PressPowerButton,
     PullPlug,
@@ -24,7 +25,7 @@ from gcp_emulator.wire import (
 
 TO_REACH_PACKAGES = re.compile(r"UV|UV_(CACHE_DIR|.*INDEX.*|OFFLINE|NATIVE_TLS)|(?i:\w+_proxy)|SSL_CERT_\w+")
 Says = Callable[[str, GuestEvent], None]
-MachineEffect = Boot | PressPowerButton | PullPlug | EraseDisk
+MachineEffect = Boot | PressPowerButton | PullPlug | EraseDisk | KillProcesses
 
 
 class Machines:
@@ -71,6 +72,8 @@ class Machines:
                 return self._press_power_button(effect)
             case PullPlug():
                 return self._pull_plug(effect.instance)
+            case KillProcesses():
+                return self._kill(effect)
             case EraseDisk():
                 return self._erase_disk(effect.instance)
 
@@ -88,6 +91,7 @@ class Machines:
                 metadata_host=f"{effect.internal_ip}:{self._port}",
                 environment={"SECRET_MANAGER_EMULATOR_HOST": f"{LOCALHOST}:{self._port}", **_to_reach_packages()},
                 startup_script=effect.startup_script,
+                disk_room_bytes=effect.disk_room_bytes,
             )
         )
 
@@ -99,6 +103,17 @@ class Machines:
     async def _pull_plug(self, key: str) -> None:
         if key in self._guests:
             await self._guests[key].pull_plug()
+
+    async def _kill(self, effect: KillProcesses) -> None:
+        guest = self._guests.get(effect.instance)
+        if guest is None:
+            return
+        if effect.startup_script:
+            await guest.kill("script")
+        elif effect.service is not None:
+            await guest.kill("service", effect.service)
+        else:
+            await guest.kill("matching", effect.matching or "")
 
     async def _erase_disk(self, key: str) -> None:
         await self._pull_plug(key)

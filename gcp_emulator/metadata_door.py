@@ -8,7 +8,7 @@ from gcp_emulator.cloud import Cloud
 from gcp_emulator.listener import Listener
 from gcp_emulator.loopback import listen
 from gcp_emulator.wallclock import WallClock
-from gcp_emulator.wire import Reply, Request
+from gcp_emulator.wire import Lost, Reply, Request
 
 
 class MetadataDoors:
@@ -31,6 +31,6 @@ class MetadataDoors:
         """Listen nowhere any more."""
         await asyncio.gather(*(listener.close() for listener in self._listeners))
 
-    async def _ask(self, internal_ip: str, request: Request) -> Reply:
+    async def _ask(self, internal_ip: str, request: Request) -> Reply | Lost:
         instance = self._instance_at[internal_ip]
         return await self._clock.ask(partial(self._cloud.metadata, instance, request))

@@ -29,14 +29,14 @@ def answer(world: "World", vm: Instance, call: Call) -> Reply | Held:
     if refusal := _refusal(call):
         return refusal
     if request.path.startswith(GUEST_ATTRIBUTES) and not guest_attributes.enabled(world, vm):
-        return _page(403, "Forbidden", "Guest attributes endpoint access is disabled.")
+        return page(403, "Forbidden", "Guest attributes endpoint access is disabled.")
     match request.method:
         case "GET" | "HEAD":
             return _get(world, vm, call)
         case "PUT" | "DELETE" if request.path.startswith(GUEST_ATTRIBUTES):
             return _write_guest_attribute(world, vm, call)
         case _:
-            return _page(405, "Method Not Allowed", f"The request method {request.method} is inappropriate.")
+            return page(405, "Method Not Allowed", f"The request method {request.method} is inappropriate.")
 
 
 def _refusal(call: Call) -> Reply | None:
@@ -44,13 +44,14 @@ def _refusal(call: Call) -> Reply | None:
     if not call.request.path.startswith("/computeMetadata/v1"):
         return None
     if headers.get("metadata-flavor", "").lower() != "google":
-        return _page(403, "Forbidden", "Missing Metadata-Flavor:Google header.")
+        return page(403, "Forbidden", "Missing Metadata-Flavor:Google header.")
     if "x-forwarded-for" in headers:
-        return _page(403, "Forbidden", "Requests with an X-Forwarded-For header are refused.")
+        return page(403, "Forbidden", "Requests with an X-Forwarded-For header are refused.")
     return None
 
 
-def _page(status: int, title: str, why: str) -> Reply:
+def page(status: int, title: str, why: str) -> Reply:
+    """Answer as the metadata server does when it has no value to give: a page."""
     body = f"<!DOCTYPE html>\n<html lang=en>\n<title>Error {status} ({title})!!1</title>\n<p>{why}\n"
     return Reply(status, body.encode(), {**HTML_TYPE, **STAMP})
 
@@ -68,7 +69,7 @@ def _get(world: "World", vm: Instance, call: Call) -> Reply | Held:
         return _credential(world, vm, call, match["account"], match["what"])
     found = _lookup(tree(world, vm), path)
     if found is None:
-        return _page(404, "Not Found", f"The requested URL <code>{path}</code> was not found on this server.")
+        return page(404, "Not Found", f"The requested URL <code>{path}</code> was not found on this server.")
     if isinstance(found, dict | list) and not path.endswith("/"):
         return _redirect(path + "/")
     return _watched(world, call, _rendered(call, found))
@@ -148,14 +149,14 @@ def _watched(world: "World", call: Call, reply: Reply) -> Reply | Held:
 
 def _credential(world: "World", vm: Instance, call: Call, account: str, what: str) -> Reply:
     if not vm.service_account or account not in {"default", vm.service_account}:
-        return _page(404, "Not Found", "No such service account.")
+        return page(404, "Not Found", "No such service account.")
     if what == "token":
         return _value(json.dumps(tokens.access_token(world, vm)), "application/json")
     if world.signer is None:
-        return _page(503, "Service Unavailable", "This emulated cloud was given no key to sign with.")
+        return page(503, "Service Unavailable", "This emulated cloud was given no key to sign with.")
     audience = call.query.get("audience", "")
     if not audience:
-        return _page(400, "Bad Request", "non-empty audience parameter required")
+        return page(400, "Bad Request", "non-empty audience parameter required")
     full = call.query.get("format") == "full"
     return _value(world.signer.sign(tokens.identity_claims(world, vm, audience, full=full)), "application/text")
 
@@ -170,11 +171,11 @@ def _write_guest_attribute(world: "World", vm: Instance, call: Call) -> Reply:
         for name in gone:
             del vm.guest_attributes[name]
         touched(world, vm)
-        return _value("", "application/text") if gone else _page(404, "Not Found", "No such guest attribute.")
+        return _value("", "application/text") if gone else page(404, "Not Found", "No such guest attribute.")
     if not space or not key or "/" in key:
-        return _page(400, "Bad Request", "A guest attribute is written to guest-attributes/NAMESPACE/KEY.")
+        return page(400, "Bad Request", "A guest attribute is written to guest-attributes/NAMESPACE/KEY.")
     if len(call.request.body) > guest_attributes.VALUE_BYTES:
-        return _page(400, "Bad Request", f"A value has at most {guest_attributes.VALUE_BYTES} bytes.")
+        return page(400, "Bad Request", f"A value has at most {guest_attributes.VALUE_BYTES} bytes.")
     vm.guest_attributes[space, key] = call.request.body.decode(errors="replace")
     touched(world, vm)
     return _value("", "application/text")

@@ -47,7 +47,7 @@ def _instance(world: "World", vm: Instance, number: str) -> Tree:
         "maintenance-event": "NONE",
         "name": vm.name,
         "network-interfaces": [_nic0(vm, number)],
-        "preempted": "FALSE",
+        "preempted": str(vm.preempted).upper(),
         "remaining-cpu-time": -1,
         "scheduling": {
             "automatic-restart": str(vm.scheduling["automaticRestart"]).upper(),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from gcp_emulator import listing
-from gcp_emulator.errors import OperationError, OperationFailedError, invalid, not_found
+from gcp_emulator.errors import WITHOUT_EFFECT, OperationError, OperationFailedError, invalid, not_found
+from gcp_emulator.fault_kinds import Ending, NeverEnds, OperationFails, Stockout, WithoutEffect
 from gcp_emulator.links import link, scope_of, short
 from gcp_emulator.routes import GLOBAL, REGION, ZONE, Answer, Call, Json, Route
 from gcp_emulator.timing import timestamp
@@ -51,6 +52,7 @@ class Operation:
     ended: datetime | None = None
     error: OperationError | None = None
     doom: OperationError | None = None  # how a fault rule will end it
+    hangs: bool = False  # a fault rule keeps it from ever being DONE
 
     @property
     def scope(self) -> str:
@@ -149,12 +151,22 @@ def _bind(world: "World", operation: Operation, call: Call) -> None:
     operation.request_id = call.query.get("requestId")
     if operation.request_id:
         world.replays[call.request.path, operation.request_id] = operation
-    operation.doom = world.fault(OperationError, call)
+    match world.fault(Ending, call):
+        case OperationFails() | Stockout() as failure:
+            operation.doom = failure.error(operation.scope)
+        case WithoutEffect():
+            operation.doom = WITHOUT_EFFECT
+        case NeverEnds(effect=effect):
+            operation.hangs = True
+            operation.doom = None if effect else WITHOUT_EFFECT
 
 
 def finish(world: "World", operation: Operation, error: OperationError | None = None) -> None:
-    """End an operation, well or badly."""
-    operation.status, operation.ended, operation.error = DONE, world.now, error
+    """End an operation, well or badly; one that hangs never ends."""
+    if operation.hangs:
+        return
+    operation.status, operation.ended = DONE, world.now
+    operation.error = None if error is WITHOUT_EFFECT else error
     _written_down(world, operation)
 
 

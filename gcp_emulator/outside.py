@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from gcp_emulator.instances import RUNNING, Instance, touched
-from gcp_emulator.wire import Forward, Unforward
+from gcp_emulator.wire import Forward, Silence, Unforward
 
 if TYPE_CHECKING:
     from gcp_emulator.world import World
@@ -24,6 +24,8 @@ def connect(world: "World", vm: Instance) -> None:
         config.nat_ip = world.network.next_external(taken(world))
     if config.nat_ip:
         world.effects.append(Forward(config.nat_ip, vm.internal_ip))
+        if vm.cut_off_until:
+            world.effects.append(Silence(config.nat_ip))
     touched(world, vm)
 
 

@@ -1,16 +1,16 @@
-"""Power: start, stop, delete, reset, and what instances do by themselves.
+"""Power: start, stop, reset, and what instances do by themselves.
 
     TERMINATED -> PROVISIONING -> STAGING -> RUNNING -> STOPPING -> TERMINATED
          \\______________/ (no capacity)                     \\-> gone
 
-How they come to be: `creation`.
+How they come to be: `creation`; how they cease to: `removal`.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gcp_emulator import operations
-from gcp_emulator.errors import ApiError, OperationError, invalid, not_ready
+from gcp_emulator.errors import WITHOUT_EFFECT, ApiError, OperationError, invalid, not_ready
+from gcp_emulator.fault_kinds import BootFailure, DiskFull
 from gcp_emulator.instances import (
     ONE,
     PROVISIONING,
@@ -20,19 +20,22 @@ from gcp_emulator.instances import (
     TERMINATED,
     Instance,
     find,
+    touched,
 )
 from gcp_emulator.links import short
 from gcp_emulator.operations import Operation
-from gcp_emulator.outside import connect, disconnect
-from gcp_emulator.removal import protected, vanish
+from gcp_emulator.outside import connect
+from gcp_emulator.removal import begin_delete
 from gcp_emulator.routes import Answer, Call, Route
 from gcp_emulator.scheduling import termination_of
+from gcp_emulator.shutdown import power_down
 from gcp_emulator.turns import Begin, end_turn, move, take_turn
-from gcp_emulator.wire import Boot, PoweredOff, PressPowerButton, PullPlug
+from gcp_emulator.wire import Boot, PoweredOff, PullPlug
 
 if TYPE_CHECKING:
     from gcp_emulator.world import World
 
+NO_ROOT = "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"
 GUEST_TERMINATE = "compute.instances.guestTerminate"
 
 
@@ -47,7 +50,7 @@ def start(world: "World", call: Call) -> Answer:
     _refuse_while_starting(world, vm)
     if (end := termination_of(vm.scheduling, world.now)) and end <= world.now:
         raise invalid("resource.scheduling.terminationTime", vm.scheduling["terminationTime"], "It is in the past.")
-    return take_turn(world, vm, operations.opened(world, call, vm), _begin_start).as_json()
+    return take_turn(world, vm, operations.opened(world, call, vm), begin_start).as_json()
 
 
 def stop(world: "World", call: Call) -> Answer:
@@ -57,15 +60,7 @@ def stop(world: "World", call: Call) -> Answer:
         message = "You must specify discardLocalSsd: stopping this instance would discard the data of its local SSDs."
         raise ApiError(400, "badRequest", message)
     _refuse_while_starting(world, vm)
-    return take_turn(world, vm, operations.opened(world, call, vm), _begin_stop).as_json()
-
-
-def delete(world: "World", call: Call) -> Answer:
-    """Switch it off gently if it is on, and let nothing be left of it but the disks that it does not take along."""
-    vm = find(world, call)
-    if vm.deletion_protection:
-        raise protected()
-    return take_turn(world, vm, operations.opened(world, call, vm), _begin_delete).as_json()
+    return take_turn(world, vm, operations.opened(world, call, vm), begin_stop).as_json()
 
 
 def reset(world: "World", call: Call) -> Answer:
@@ -84,8 +79,9 @@ def _refuse_while_starting(world: "World", vm: Instance) -> None:
 # --- start -------------------------------------------------------------------------------------------------------
 
 
-def _begin_start(world: "World", vm: Instance, operation: Operation) -> None:
-    if vm.status == RUNNING:
+def begin_start(world: "World", vm: Instance, operation: Operation) -> None:
+    """Find it a machine to run on, if there is one."""
+    if vm.status == RUNNING or operation.doom is WITHOUT_EFFECT:
         end_turn(world, vm, operation, operation.doom)
         return
     move(world, vm, PROVISIONING)
@@ -115,6 +111,7 @@ def _started(world: "World", vm: Instance, operation: Operation) -> None:
 def enter_running(world: "World", vm: Instance) -> None:
     """The machine is on: its addresses lead to it, its deadline is armed, its guest boots."""
     vm.run += 1
+    vm.preempted = False
     vm.termination = termination_of(vm.scheduling, world.now)
     move(world, vm, RUNNING)
     connect(world, vm)
@@ -130,18 +127,42 @@ def _boot(world: "World", vm: Instance) -> None:
     boot = vm.boots
 
     def switch_on() -> None:
-        if vm.status != RUNNING or vm.boots != boot:
-            return
-        vm.guest_up = True
-        world.effects.append(Boot(vm.key, vm.name, vm.id, vm.internal_ip, vm.metadata.get("startup-script", "")))
+        if vm.status == RUNNING and vm.boots == boot:
+            _switch_on(world, vm)
 
+    vm.hung, vm.cut_at = False, None
     world.later("boot", switch_on)
+
+
+def _switch_on(world: "World", vm: Instance) -> None:
+    room = None
+    for fault in world.faults_at_boot(vm):
+        match fault:
+            case BootFailure(at=None):
+                hang(world, vm, NO_ROOT)
+                return
+            case BootFailure(at=text):
+                vm.cut_at, vm.booted_at_byte = text, vm.serial.end
+            case DiskFull(room_bytes=room_bytes):
+                room = room_bytes
+    vm.guest_up = True
+    script = vm.metadata.get("startup-script", "")
+    world.effects.append(Boot(vm.key, vm.name, vm.id, vm.internal_ip, script, room))
+
+
+def hang(world: "World", vm: Instance, last_words: str) -> None:
+    """Nothing runs in the guest, and nothing in it hears a power button; the VM is RUNNING all the same."""
+    vm.guest_up, vm.hung = False, True
+    vm.serial.write(f"{last_words}\r\n".encode())
+    world.history.add(world.now, "guest", resource=short(vm.key), event="Hung", text=last_words)
+    touched(world, vm)
 
 
 # --- stop --------------------------------------------------------------------------------------------------------
 
 
-def _begin_stop(world: "World", vm: Instance, operation: Operation) -> None:
+def begin_stop(world: "World", vm: Instance, operation: Operation) -> None:
+    """Shut it down; TERMINATED once nothing is left of the guest."""
     if vm.status == TERMINATED or operation.doom:
         end_turn(world, vm, operation, operation.doom)
         return
@@ -153,71 +174,20 @@ def _begin_stop(world: "World", vm: Instance, operation: Operation) -> None:
     power_down(world, vm, off)
 
 
-def power_down(world: "World", vm: Instance, off: Callable[[], None]) -> None:
-    """STOPPING, and `off` once the least time has passed *and* nothing is left of the guest."""
-    disconnect(world, vm)
-    vm.termination = None
-    move(world, vm, STOPPING)
-    if vm.guest_up:
-        world.effects.append(PressPowerButton(vm.key, _grace(world, vm)))
-    stopping = _Stopping(world, vm, off)
-    vm.on_guest_down = stopping.look
-    world.later("stopping", stopping.time_passed)
-
-
-def _grace(world: "World", vm: Instance) -> float:
-    spot = vm.scheduling.get("provisioningModel") == "SPOT"
-    return world.knobs.grace_seconds_spot if spot else world.knobs.grace_seconds
-
-
-class _Stopping:
-    """Waits for time and guest."""
-
-    def __init__(self, world: "World", vm: Instance, off: Callable[[], None]) -> None:
-        self.world, self.vm, self.off = world, vm, off
-        self.passed = False
-
-    def time_passed(self) -> None:
-        self.passed = True
-        self.look()
-
-    def look(self) -> None:
-        world, vm = self.world, self.vm
-        if not self.passed or (vm.guest_up and world.guests):
-            return
-        vm.guest_up, vm.on_guest_down = False, None
-        vm.last_stop = world.now
-        if not world.knobs.guest_attributes_survive_stop:
-            vm.guest_attributes.clear()
-        self.off()
-
-
 def _run_is_over(world: "World", vm: Instance, run: int) -> None:
-    if vm.status != RUNNING or vm.run != run:
-        return
-    if vm.scheduling.get("instanceTerminationAction") == "DELETE":
-        _by_itself(world, vm, world.knobs.max_run_deletion, _begin_delete)
-    else:
-        _by_itself(world, vm, world.knobs.max_run_operation, _begin_stop)
+    if vm.status == RUNNING and vm.run == run:
+        end_of_run(world, vm, world.knobs.max_run_operation)
 
 
-def _by_itself(world: "World", vm: Instance, kind: str, begin: Begin) -> None:
+def end_of_run(world: "World", vm: Instance, kind: str) -> None:
+    """Stop it or delete it without having been asked, whichever its scheduling says."""
+    deletes = vm.scheduling.get("instanceTerminationAction") == "DELETE"
+    by_itself(world, vm, kind, begin_delete if deletes else begin_stop)
+
+
+def by_itself(world: "World", vm: Instance, kind: str, begin: Begin) -> None:
+    """Do this without having been asked, by an operation of Google's own."""
     take_turn(world, vm, operations.opened(world, None, vm, kind), begin)
-
-
-# --- delete ------------------------------------------------------------------------------------------------------
-
-
-def _begin_delete(world: "World", vm: Instance, operation: Operation) -> None:
-    if operation.doom:
-        end_turn(world, vm, operation, operation.doom)
-        return
-
-    def off() -> None:
-        vanish(world, vm)
-        end_turn(world, vm, operation)
-
-    power_down(world, vm, off)
 
 
 # --- reset, and the guest's own word -----------------------------------------------------------------------------
@@ -248,12 +218,11 @@ def guest_is_down(world: "World", vm: Instance, event: object) -> None:
     if vm.on_guest_down:
         vm.on_guest_down()
     elif isinstance(event, PoweredOff) and vm.status == RUNNING:
-        _by_itself(world, vm, GUEST_TERMINATE, _begin_stop)
+        by_itself(world, vm, GUEST_TERMINATE, begin_stop)
 
 
 ROUTES = (
     Route("POST", f"{ONE}/start", "instances.start", start),
     Route("POST", f"{ONE}/stop", "instances.stop", stop),
     Route("POST", f"{ONE}/reset", "instances.reset", reset),
-    Route("DELETE", ONE, "instances.delete", delete),
 )

@@ -83,8 +83,10 @@ class Routes:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._by_method: dict[str, list[Route]] = {}
+        self.verbs: set[str] = set()
         for route in routes:
             self._by_method.setdefault(route.method, []).append(route)
+            self.verbs.add(route.verb)
         self.find = lru_cache(maxsize=4096)(self._find)
 
     def _find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]] | None:

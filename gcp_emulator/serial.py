@@ -27,6 +27,10 @@ class Serial:
         """The offset of the next byte to come."""
         return self._lost + len(self._kept)
 
+    def shows(self, text: str, start: int) -> bool:
+        """Tell whether this text was written from this offset on."""
+        return text.encode() in self._kept[max(start - self._lost, 0) :]
+
     def as_json(self, key: str, start: int) -> Json:
         """Show the bytes from this offset on; a negative one counts from the end."""
         first = min(max(start if start >= 0 else self.end + start, self._lost), self.end)

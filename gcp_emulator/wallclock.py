@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from gcp_emulator.cloud import Cloud
 from gcp_emulator.errors import ApiError
-from gcp_emulator.wire import Effect, GuestEvent, Held, Reply
+from gcp_emulator.wire import Effect, GuestEvent, Held, Lost, Reply
 
 LEAVING = ApiError(503, "backendError", "The emulator is leaving.").reply()
-Question = Callable[[datetime, datetime | None], Reply | Held]
+Question = Callable[[datetime, datetime | None], Reply | Held | Lost]
 
 
 class WallClock:
@@ -30,7 +30,7 @@ class WallClock:
         """A time that never goes backwards, whatever is done to the machine's clock."""
         return self._began + timedelta(seconds=time.monotonic() - self._began_monotonic)
 
-    async def ask(self, question: Question) -> Reply:
+    async def ask(self, question: Question) -> Reply | Lost:
         """Ask the model, and ask it again, for as long as it holds the request."""
         first_asked = self.now()
         reply = question(first_asked, None)

@@ -32,10 +32,26 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """No answer, ever: end the connection without a word. What was done, the history tells."""
+
+
+LOST = Lost()
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """A long poll: ask the same request again once `Cloud.changes` has risen, or at `until`."""
 
     until: datetime
+
+
+@dataclass(slots=True)
+class Delayed:
+    """A request whose answer is not given before its time."""
+
+    until: datetime
+    reply: Reply | None = None
 
 
 # --- effects: what the door must do to a guest or the network, in this order -------------------------------------
@@ -50,6 +66,7 @@ class Boot:
     instance_id: str
     internal_ip: str
     startup_script: str
+    disk_room_bytes: int | None = None  # a fault rule leaves no more than this on its disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +106,31 @@ class Unforward:
     external: str
 
 
-Effect = Boot | PressPowerButton | PullPlug | EraseDisk | Forward | Unforward
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing gets through to the external address, nor back: connections stay open, and are silent."""
+
+    external: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndSilence:
+    """The external address is reached again; what was held up comes through."""
+
+    external: str
+
+
+@dataclass(frozen=True, slots=True)
+class KillProcesses:
+    """SIGKILL inside the guest, for exactly one of these."""
+
+    instance: str
+    service: str | None = None  # the main process of it; its supervisor goes on
+    matching: str | None = None  # every process whose command line has a match of this regular expression
+    startup_script: bool = False  # its process group
+
+
+Effect = Boot | PressPowerButton | PullPlug | EraseDisk | Forward | Unforward | Silence | EndSilence | KillProcesses
 
 
 # --- what guests say ---------------------------------------------------------------------------------------------

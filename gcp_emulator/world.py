@@ -10,6 +10,7 @@ from gcp_emulator.addresses import Address
 from gcp_emulator.buckets import Bucket
 from gcp_emulator.disks import Disk
 from gcp_emulator.errors import invalid, not_found
+from gcp_emulator.fault_kinds import NAMES, AtBoot
 from gcp_emulator.faults import F, Faults
 from gcp_emulator.history import History
 from gcp_emulator.identity import Signer
@@ -18,13 +19,14 @@ from gcp_emulator.knobs import Knobs
 from gcp_emulator.latency import Latency
 from gcp_emulator.network import Network
 from gcp_emulator.operations import Operation
+from gcp_emulator.past import Past
 from gcp_emulator.places import Project
 from gcp_emulator.resumable import Session
 from gcp_emulator.routes import Call
 from gcp_emulator.secrets import Secret
 from gcp_emulator.templates import InstanceTemplate
 from gcp_emulator.timing import Agenda
-from gcp_emulator.wire import Effect, Request
+from gcp_emulator.wire import Delayed, Effect, Request
 
 
 @dataclass(slots=True)
@@ -53,6 +55,8 @@ class World:
     history: History = field(default_factory=History)
     agenda: Agenda = field(default_factory=Agenda)
     effects: list[Effect] = field(default_factory=list)
+    past: Past = field(default_factory=Past)
+    delayed: WeakKeyDictionary[Request, Delayed] = field(default_factory=WeakKeyDictionary)
     etags_first_seen: WeakKeyDictionary[Request, str] = field(default_factory=WeakKeyDictionary)
     changes: int = 0
 
@@ -66,16 +70,25 @@ class World:
             when, happening = due
             self.now = max(self.now, when)
             happening()
+            self.past.remember(self)
         self.now = max(self.now, now)
 
     def fault(self, kind: type[F], call: Call) -> F | None:
         """Find the fault of this kind that a request meets, and write down that it did."""
-        met = self.faults.take(kind, call.verb, call.request.path)
+        met = self.faults.take(kind, call.verb, call.request.path, self.now)
         if met is None:
             return None
         fault, rule = met
-        self.history.add(self.now, "fault", rule=rule.id, verb=call.verb, path=call.request.path)
+        facts = {"rule": rule.id, "fault": NAMES[type(fault)]}
+        self.history.add(self.now, "fault", **facts, verb=call.verb, path=call.request.path)
         return fault
+
+    def faults_at_boot(self, vm: Instance) -> list[AtBoot]:
+        """Find what this boot comes to, and write that down."""
+        met = self.faults.at_boot(vm.name)
+        for fault, rule in met:
+            self.history.add(self.now, "fault", rule=rule.id, fault=NAMES[type(fault)], resource=f"instances/{vm.name}")
+        return [fault for fault, _ in met]
 
     def new_id(self) -> str:
         """Make a numeric id such as Compute Engine's: 19 digits, as a string."""

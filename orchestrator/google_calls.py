@@ -80,7 +80,7 @@ class GoogleCalls:
 
         async def attempt(request_id: str) -> None:
             operation = await uninterrupted(self._send(send, request_id, subject, self._stop_thread))
-            await self._see_through(operation, subject, self.policy.down)
+            await self._see_through(operation, subject, self.policy.stop)
 
         await self._as_one(attempt)
 

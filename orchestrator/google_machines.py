@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from pydantic import ValidationError
 
-from orchestrator.errors import NotFound
+from orchestrator.errors import BadResource, Conflict, NotFound
 from orchestrator.google_calls import GoogleCalls
 from orchestrator.google_library import compute
 from orchestrator.google_sightings import armed, machine_of
@@ -55,7 +55,7 @@ class GoogleMachines:
             await self._calls.stop(send, self._calls.place.vm(machine.name, "stop"))
 
     async def arm(self, machine: Machine, limit: timedelta) -> None:
-        """Write the whole scheduling block back, with the limit in it."""
+        """Write the whole scheduling block back, with the limit in it. Conflict, if the VM is on after all."""
         block = armed(machine.scheduling, limit)
 
         def send(request_id: str, timeout: float) -> compute.Operation:
@@ -64,7 +64,12 @@ class GoogleMachines:
             )
             return self._calls.clients.instances.set_scheduling_unary(request, retry=None, timeout=timeout)
 
-        await self._calls.change(send, self._calls.place.vm(machine.name, "set the time limit of"))
+        try:
+            await self._calls.change(send, self._calls.place.vm(machine.name, "set the time limit of"))
+        except BadResource as refusal:
+            if (await self.look(machine.name)).stopped:
+                raise
+            raise Conflict(f"{machine.name} is on, and takes no time limit; the last look showed it off.") from refusal
 
     async def boot_report(self, machine: Machine) -> BootReport | None:
         """What startup.sh wrote into the guest attributes; None too if it is not in our form."""

@@ -56,6 +56,7 @@ class Policy:
     collect: timedelta = minutes(5)  # artifacts and log are copied within this, then the VM stops anyway
 
     # Coming down.
+    stop: timedelta = minutes(4)  # STOP -> DONE: the guest's two minutes, doubled; then a look tells whether it is off
     off_poll: timedelta = seconds(1)  # between looks while a VM is on its way to TERMINATED
     down: timedelta = minutes(12)  # retries included; after this the clean-up is owed, and we say so
     after_sigterm: timedelta = seconds(8.5)  # Cloud Run kills ten seconds after its SIGTERM

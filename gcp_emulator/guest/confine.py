@@ -24,9 +24,10 @@ import signal
 import socket
 import stat
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 COVERED = {"/tmp": "mode=1777", "/var/tmp": "mode=1777", "/run": "mode=755", "/dev": "mode=755"}  # noqa: S108
 DEVICES = ["null", "zero", "full", "random", "urandom", "tty", "nvidia*", "dri", "kfd"]
@@ -35,9 +36,20 @@ PROGRAM_FOLDERS = ["/sbin", "/bin", "/usr/sbin", "/usr/bin", "/usr/local/sbin", 
 # setuid, net_bind_service. Not dac_read_search (it opens files by handle, past the mounts) nor sys_boot (also kexec).
 CAPABILITIES_KEPT = [0, 1, 3, 4, 5, 6, 7, 10]
 
+COPIED = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
+
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x4000, 0x40000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_REC, MS_PRIVATE, MNT_DETACH = (
+    1,
+    2,
+    4,
+    8,
+    0x20,
+    0x4000,
+    0x40000,
+    2,
+)
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
 SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442  # the same number on every architecture
 OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH, AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = 1, 4, -100, 0x1000, 0x8000
@@ -87,12 +99,14 @@ def _keep(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _become(plan: dict[str, str | list[str]], program: list[str]) -> NoReturn:
+def _become(plan: dict[str, Any], program: list[str]) -> NoReturn:
     """PID 1 of the new machine: make its file system, give up every power over the host, run the program."""
     _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # if the keeper is killed
     os.setsid()
-    _build_file_system(list(plan["readable"]), list(plan["writable"]), str(plan["shims"]))
-    socket.sethostname(str(plan["name"]))
+    if plan["disk_room_bytes"] is not None:
+        _make_small(plan["writable"][0], plan["disk_room_bytes"])
+    _build_file_system(plan["readable"], plan["writable"], plan["shims"])
+    socket.sethostname(plan["name"])
     _drop_capabilities()
     os.chdir(plan["writable"][0])
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -119,6 +133,24 @@ def _build_file_system(readable: list[str], writable: list[str], shims: str) -> 
         _put(copy, place)
     _finish_dev()
     _mount("proc", "/proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _make_small(disk: str, room: int) -> None:
+    """Cover the disk by one in memory, with the same on it and this much room. It does not outlive this boot."""
+    _mount("none", "/", None, MS_REC | MS_PRIVATE)
+    with tempfile.TemporaryDirectory() as aside:
+        _mount("tmpfs", aside, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
+        shutil.copytree(disk, aside, symlinks=True, dirs_exist_ok=True, ignore=_no_files)
+        folder = os.statvfs(aside)
+        used = (folder.f_blocks - folder.f_bfree) * folder.f_frsize
+        _mount("tmpfs", aside, None, MS_REMOUNT | MS_NOSUID | MS_NODEV, f"size={max(used + room, folder.f_frsize)}")
+        _put(_copy(aside), disk)
+        _call("umount2", aside.encode(), MNT_DETACH, about=aside)
+
+
+def _no_files(folder: str, names: list[str]) -> list[str]:
+    """Of a folder, what is no copy of anything: pipes and sockets, which each boot makes anew."""
+    return [name for name in names if stat.S_IFMT(Path(folder, name).lstat().st_mode) not in COPIED]
 
 
 def _places_of(shims: str) -> Iterable[tuple[str, str]]:

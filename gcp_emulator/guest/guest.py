@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from gcp_emulator.guest.init import REBOOT
 from gcp_emulator.guest.isolation import SHIMS, SPARES, Isolation, init_command, strongest_isolation
@@ -27,6 +28,7 @@ class Machine:
     metadata_host: str  # host:port
     environment: Mapping[str, str]
     startup_script: str
+    disk_room_bytes: int | None = None  # what is free on it; what is written then is gone with this boot
 
 
 class Guest:
@@ -77,6 +79,12 @@ class Guest:
             await asyncio.wait_for(asyncio.shield(self._life), grace_seconds + LATE_SECONDS)
         await self.pull_plug()
 
+    async def kill(self, what: Literal["script", "service", "matching"], whom: str = "") -> None:
+        """SIGKILL inside: to the startup script, a service's main process, or whatever matches; the console tells."""
+        if self.running:
+            with contextlib.suppress(OSError):  # it is going down
+                await self._tell(f"kill {what} {whom}")
+
     async def pull_plug(self) -> None:
         """SIGKILL to everything. Returns when nothing is left; fine if already off."""
         if self._life is None:
@@ -100,7 +108,12 @@ class Guest:
         if isolation is None:
             isolation = await asyncio.to_thread(strongest_isolation)
         environment = _environment(machine)
-        command = init_command(isolation, machine.name, *_folders(machine, environment, self._readable))
+        command = init_command(
+            isolation,
+            machine.name,
+            *_folders(machine, environment, self._readable),
+            disk_room_bytes=machine.disk_room_bytes,
+        )
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
         with theirs:

@@ -2,8 +2,9 @@
 
 It readies the disk, runs the startup script, keeps services alive, and brings everything down when told to:
 
-    standard input   a socket to the emulator. First line: the JSON order to boot; then "power-button SECONDS".
-                     Its end means that the emulator is gone: then everything here dies at once. So does SIGTERM.
+    standard input   a socket to the emulator. First line: the JSON order to boot; then "power-button SECONDS",
+                     "kill script|service|matching WHOM". Its end means that the emulator is gone: then all
+                     dies at once. So it does by SIGTERM.
     the power door   a FIFO on the disk for the shims inside: "poweroff", "reboot", "poweroff-in MINUTES", "cancel",
                      "service NAME", "say TEXT", a line each
     output           the serial console
@@ -17,6 +18,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import select
 import shlex
 import shutil
@@ -55,7 +57,8 @@ class Init:
         self._boot(json.loads(self._first_line()))
         door = os.open(self._root / "run/mayfly-power", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         while self._exit_status is None:
-            readable, _, _ = select.select([self._control, door, wake], [], [], self._seconds_to_next())
+            wait = max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
+            readable, _, _ = select.select([self._control, door, wake], [], [], wait)
             if wake in readable:
                 os.read(wake, 4096)
             self._reap()
@@ -65,8 +68,6 @@ class Init:
                 self._obey_inside(door)
             self._do_what_is_due()
         return self._exit_status
-
-    # Boot
 
     def _first_line(self) -> bytes:
         line = b""
@@ -101,8 +102,6 @@ class Init:
         except OSError as error:  # no interpreter line, or an interpreter that is not there
             _say(f"google_metadata_script_runner: startup-script: {error}")
 
-    # Orders
-
     def _obey_emulator(self) -> None:
         lines = self._lines(self._control)
         if lines is None:
@@ -110,6 +109,8 @@ class Init:
         for line in lines or []:
             if line.startswith("power-button "):
                 self._bring_down(0, float(line.split()[1]))
+            elif line.startswith("kill "):
+                self._kill(*line.split(" ", 2)[1:])
 
     def _obey_inside(self, door: int) -> None:
         for line in self._lines(door) or []:
@@ -123,8 +124,7 @@ class Init:
             elif verb in {"poweroff-in", "reboot-in"} and rest.isdigit():
                 self._due[verb.removesuffix("-in")] = time.monotonic() + 60 * int(rest)
             elif verb == "cancel":
-                for planned in "poweroff", "reboot":
-                    self._due.pop(planned, None)
+                self._due = {name: at for name, at in self._due.items() if name not in {"poweroff", "reboot"}}
 
     def _lines(self, fd: int) -> list[str] | None:
         """Whole lines that have arrived; None when the other end is closed."""
@@ -140,18 +140,13 @@ class Init:
         self._buffers[fd] = rest[-65536:]
         return [line.decode(errors="replace") for line in lines]
 
-    def _seconds_to_next(self) -> float | None:
-        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
-
     def _do_what_is_due(self) -> None:
         for name in [name for name, at in self._due.items() if at <= time.monotonic()]:
             if self._exit_status is not None:
                 return
             del self._due[name]
-            if name == "poweroff":
-                self._bring_down(0, self._grace_seconds)
-            elif name == "reboot":
-                self._bring_down(REBOOT, self._grace_seconds)
+            if name in {"poweroff", "reboot"}:
+                self._bring_down(REBOOT if name == "reboot" else 0, self._grace_seconds)
             else:
                 self._start_service(name.removeprefix("start "))
 
@@ -193,10 +188,21 @@ class Init:
 
     def _bury(self, pid: int, code: int) -> None:
         if pid == self._script:
+            self._script = 0
             _say(f"google_metadata_script_runner: startup-script exit status {code}")
         for name in [name for name, its_pid in self._services.items() if its_pid == pid]:
             _say(f"supervise: {name} ended with status {code}")
             self._rest(name)
+
+    def _kill(self, what: str, whom: str) -> None:
+        """A fault on purpose: SIGKILL to the script's process group, a service, or all that match. Said aloud."""
+        pids: set[int] = {-self._script if what == "script" else self._services.get(whom) or 0} - {0}
+        if what == "matching":
+            pids = {pid for pid in _descendants() if re.search(whom, _command_line(pid))}
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _say(f"mayfly: killed {what} {whom}: {len(pids)}")
 
     # The end
 
@@ -249,16 +255,20 @@ def _signal_all_but(told: set[int], *numbers: signal.Signals) -> set[int]:
 
 
 def _descendants() -> set[int]:
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True) if _no_proc() else None
-    pairs = [line.split() for line in listing.stdout.decode().splitlines()] if listing else _pairs_of_proc()
+    pairs = _pairs_of_proc()
+    if not pairs:  # no /proc
+        listing = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid="])
+        pairs = [line.split() for line in listing.decode().splitlines()]
     found = {os.getpid()}
     while more := {int(pid) for pid, parent in pairs if int(parent) in found} - found:
         found |= more
     return found - {os.getpid()}
 
 
-def _no_proc() -> bool:
-    return not Path("/proc/self/stat").exists()
+def _command_line(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    return ""
 
 
 def _pairs_of_proc() -> list[list[str]]:
@@ -280,8 +290,7 @@ def main() -> int:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     control = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     root = Path(os.environ["MAYFLY_ROOT"])
     os.chdir(root)
     return Init(root, control).run()

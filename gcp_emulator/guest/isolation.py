@@ -25,10 +25,24 @@ class Isolation(Enum):
     )
 
 
-def init_command(isolation: Isolation, name: str, readable: Sequence[Path], writable: Sequence[Path]) -> list[str]:
-    """The command line of a VM's first process. The first writable folder is its disk."""
+def init_command(
+    isolation: Isolation,
+    name: str,
+    readable: Sequence[Path],
+    writable: Sequence[Path],
+    *,
+    disk_room_bytes: int | None = None,
+) -> list[str]:
+    """The command line of a VM's first process. The first writable folder is its disk.
+
+    Raises OSError if the disk cannot be made as small as asked.
+    """
     init = [sys.executable, "-I", str(HERE / "init.py")]
-    return init if isolation is Isolation.SHIMS else _confined(name, readable, writable, init)
+    if isolation is not Isolation.SHIMS:
+        return _confined(name, readable, writable, init, disk_room_bytes)
+    if disk_room_bytes is not None:
+        raise OSError("a small disk needs a machine with mounts of its own: Linux, as root or with user namespaces")
+    return init
 
 
 @cache
@@ -49,12 +63,19 @@ def _hops(link: Path) -> Iterator[Path]:
         yield link.parent
 
 
-def _confined(name: str, readable: Sequence[Path], writable: Sequence[Path], program: list[str]) -> list[str]:
+def _confined(
+    name: str,
+    readable: Sequence[Path],
+    writable: Sequence[Path],
+    program: list[str],
+    disk_room_bytes: int | None = None,
+) -> list[str]:
     pythons = [Path(sys.prefix), Path(sys.base_prefix), *_hops(Path(sys.executable))]
     plan = {
         "name": name,
         "readable": [str(path.resolve()) for path in [*readable, *pythons, HERE] if path.exists()],
         "writable": [str(path.resolve()) for path in writable],
         "shims": str(SHIMS),
+        "disk_room_bytes": disk_room_bytes,
     }
     return [sys.executable, "-I", str(HERE / "confine.py"), json.dumps(plan), *program]

@@ -12,7 +12,7 @@ import pytest
 
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.seed import InstanceSeed, Seed
-from orchestrator.errors import BadResource, BadUsage, Forbidden, NotFound, QuotaExceeded, Stockout, Transient
+from orchestrator.errors import BadResource, BadUsage, Conflict, Forbidden, NotFound, QuotaExceeded, Stockout, Transient
 from orchestrator.google_compute import GoogleCompute, open_google
 from orchestrator.lease import Lease, Phase
 from orchestrator.policy import Policy
@@ -76,9 +76,18 @@ async def test_arming_keeps_the_rest_of_the_scheduling_and_can_be_done_again(goo
 async def test_a_running_vm_cannot_be_armed(google: GoogleCompute) -> None:
     machine = await google.machines.look(VM)
     await google.machines.start(machine)
-    with pytest.raises(BadResource, match="set the time limit of"):
+    with pytest.raises(Conflict, match="is on, and takes no time limit"):
         await google.machines.arm(machine, timedelta(hours=1))
     await google.machines.stop(machine)
+
+
+async def test_a_limit_that_google_does_not_take_from_a_vm_that_is_off_is_told(
+    emulator: Running, google: GoogleCompute
+) -> None:
+    refusal = {"status": 400, "reason": "invalid", "message": "Invalid value for field 'maxRunDuration'."}
+    emulator.fault(on="instances.setScheduling", reply=refusal)
+    with pytest.raises(BadResource, match="set the time limit of"):
+        await google.machines.arm(await google.machines.look(VM), timedelta(hours=1))
 
 
 @pytest.mark.parametrize(

@@ -152,14 +152,16 @@ class Lab:
         items = [item for item in metadata["items"] if item["key"] != "mayfly-lease"]
         items += [] if value is None else [{"key": "mayfly-lease", "value": value}]
         path = "compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm/setMetadata"
-        async with httpx.AsyncClient() as client:
-            body = {"fingerprint": metadata["fingerprint"], "items": items}
-            (await client.post(f"{self.emulator.url}/{path}", json=body)).raise_for_status()
+        await self.post(path, {"fingerprint": metadata["fingerprint"], "items": items})
 
     async def inject(self, **rule: Any) -> None:
         """Add a fault rule; the test ends badly if it is never spent."""
+        await self.post("_emulator/faults", rule)
+
+    async def post(self, path: str, body: Any = None) -> None:
+        """As anybody could who may use this project."""
         async with httpx.AsyncClient() as client:
-            (await client.post(f"{self.emulator.url}/_emulator/faults", json=rule)).raise_for_status()
+            (await client.post(f"{self.emulator.url}/{path}", json=body)).raise_for_status()
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait for something that the test's other half makes true."""

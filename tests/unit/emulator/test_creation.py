@@ -132,7 +132,7 @@ def test_google_deletes_a_vm_at_the_end_of_its_time() -> None:
     inside.passes(1)
     assert inside.refused("GET", NEW)[0] == 404
     [ended] = [one for one in inside.get(f"{ZONE}/operations")["items"] if one["user"] == "system"]
-    assert ended["operationType"] == "compute.instances.delete"
+    assert ended["operationType"] == Knobs().max_run_operation
 
 
 def test_a_vm_that_google_will_delete_is_only_stopped_when_its_guest_switches_off() -> None:
@@ -166,3 +166,34 @@ def test_a_template_and_an_address_are_deleted_once() -> None:
 )
 def test_a_body_is_a_merge_patch_over_its_template(template: Any, body: Any, result: Any) -> None:
     assert merged(template, body) == result
+
+
+def test_an_insert_or_a_deletion_may_end_well_and_have_had_no_effect() -> None:
+    inside = Inside(WORLD)
+    inside.post(
+        "/_emulator/faults", [{"on": verb, "operation_without_effect": {}} for verb in ("*.insert", "*.delete")]
+    )
+    begun = inside.post(INSERT, a_body())
+    assert (operation(inside, begun)["status"], codes(operation(inside, begun))) == ("DONE", [])
+    assert inside.refused("GET", NEW)[0] == 404
+    inside.post(INSERT, a_body())
+    _, begun = inside.say("DELETE", NEW)
+    assert (operation(inside, begun)["status"], inside.get(NEW)["status"]) == ("DONE", "RUNNING")
+
+
+@pytest.mark.parametrize(("action", "status"), [("STOP", 200), ("DELETE", 404)])
+def test_a_preempted_vm_is_stopped_or_deleted_as_its_scheduling_says(action: str, status: int) -> None:
+    inside = Inside(WORLD)
+    inside.post(INSERT, a_body(scheduling={"provisioningModel": "SPOT", "instanceTerminationAction": action}))
+    inside.post("/_emulator/faults", {"preempt": {}, "vm": "new-vm"})
+    assert inside.say("GET", NEW)[0] == status
+
+
+def test_a_stale_read_shows_a_vm_that_is_gone() -> None:
+    inside = Inside(WORLD)
+    inside.post(INSERT, a_body())
+    inside.post("/_emulator/faults", {"on": "instances.get", "stale": {"seconds": 5}})
+    inside.passes(10)
+    inside.say("DELETE", NEW)
+    inside.passes(2)
+    assert [inside.say("GET", NEW)[0] for _ in range(2)] == [200, 404]
