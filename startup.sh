@@ -9,6 +9,7 @@
 #   mayfly-port (8000), mayfly-job        for the agent
 #   mayfly-require-gpu=1        no run before a GPU answers
 #   mayfly-boot-minutes (10)    without an agent by then, the VM powers itself off
+#   mayfly-silence-seconds (180)  with nothing running, nobody calling and the lease unchanged for so long, too
 #   mayfly-hold=<until>         somebody is at work here: no powering off until then (24 h at most)
 # How far it came is told by the guest attribute mayfly/boot (if enable-guest-attributes=TRUE) and on the serial console.
 # MAYFLY_ROOT, MAYFLY_POWEROFF, MAYFLY_SUPERVISOR and GCE_METADATA_HOST stand in for a real machine's parts where it has none.
@@ -21,6 +22,7 @@ root=${MAYFLY_ROOT:-}
 readonly root=${root%/}
 readonly code=$root/opt/mayfly/src venv=$root/opt/mayfly/venv own_uv=$root/opt/mayfly/uv
 readonly env_file=$root/etc/mayfly/agent.env
+readonly pulse=$root/run/mayfly/pulse
 readonly errors=$root/run/mayfly-startup.stderr # of the command that runs now
 readonly metadata=http://${GCE_METADATA_HOST:-169.254.169.254}/computeMetadata/v1
 readonly secret_manager=${SECRET_MANAGER_EMULATOR_HOST:+http://$SECRET_MANAGER_EMULATOR_HOST}
@@ -33,6 +35,7 @@ main() {
     arm_deadman
     mkdir -p "$root/run" "$root/opt/mayfly" "$root/etc/mayfly"
     : >"$errors"
+    write_banner || true # no boot fails for that
     boot_id=$(cat "$root/proc/sys/kernel/random/boot_id")
     epoch=$(attribute mayfly-lease | sed -n 's/.*"epoch" *: *\([0-9][0-9]*\).*/\1/p')
     enter code fetch_code
@@ -52,10 +55,13 @@ enter() {
 
 arm_deadman() {
     local script
-    script="$(declare -f deadman power_off agent_answers held value); metadata=$metadata; deadman"
+    script="$(declare -f deadman take_pulse boot_seconds power_off held value)
+        metadata=$metadata pulse=$(printf %q "$pulse"); deadman"
     if on_systemd; then
-        systemctl stop mayfly-boot-deadman.service 2>/dev/null || true # of an earlier run of this script
-        systemd-run --quiet --collect --unit=mayfly-boot-deadman --property=StandardOutput=journal+console bash -c "$script"
+        systemctl stop mayfly-deadman.service 2>/dev/null || true # of an earlier run of this script
+        systemd-run --quiet --collect --unit=mayfly-deadman --property=StandardOutput=journal+console \
+            --property=Restart=always --property=RestartSec=5 --property=OOMScoreAdjust=-1000 \
+            bash -c "${script//\$/\$\$}" # systemd would read ${...} as its own
     elif command -v setsid >/dev/null; then
         setsid bash -c "$script" </dev/null &
     else
@@ -63,20 +69,50 @@ arm_deadman() {
     fi
 }
 
+# It watches as long as the VM is on. Before the agent's first pulse, the boot may take its minutes.
 deadman() {
-    local minutes
+    local minutes now off why hold='' hold_since=0
+    now=$(boot_seconds)
     minutes=$(value instance/attributes/mayfly-boot-minutes)
     [[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || minutes=10
-    sleep "$(awk "BEGIN { print 60 * $minutes }")"
-    until agent_answers; do
-        if held; then
+    off=$(awk "BEGIN { print int($now + 60 * $minutes) }")
+    why="no agent $minutes minutes after the boot"
+    while true; do
+        take_pulse
+        now=$(boot_seconds)
+        if ((now < off)); then
+            sleep $((off - now < 5 ? off - now : 5))
+        elif held; then
             sleep 30
-            continue
+        else
+            echo "mayfly: $why: powering off"
+            power_off
+            sleep 60 # still here? again
         fi
-        echo "mayfly: no agent $minutes minutes after the boot: powering off"
-        power_off
-        sleep 60 # still here? again
     done
+}
+
+# The agent has a dead-man of its own and leaves word, in vm_agent/pulse.py's form, when it would press the button. A
+# little later we do, in case it is gone or hangs: but not while the keeper of a run that is inside its deadline lives.
+take_pulse() {
+    local one two run keeper margin=10 pattern='^off=([0-9]+) run=([0-9]+) keeper=([0-9]+) '
+    { read -r one && read -r two; } 2>/dev/null <"$pulse" || return 0
+    [[ $one == "$two" && $one =~ $pattern ]] || return 0 # it is being written: what was known before holds
+    off=$((BASH_REMATCH[1] + margin)) run=$((BASH_REMATCH[2] + margin)) keeper=${BASH_REMATCH[3]}
+    why='silence, and no run in progress, but the agent did nothing'
+    if ((run > off)) && { ((keeper == 0)) || kill -0 "$keeper" 2>/dev/null; }; then
+        off=$run why='the run did not end at its deadline, and the agent did nothing'
+    fi
+}
+
+# The clock that the agent goes by, too: see vm_agent/clock.py.
+boot_seconds() {
+    local up
+    if IFS=. read -r up _ 2>/dev/null </proc/uptime; then
+        echo "$up"
+    else
+        date +%s
+    fi
 }
 
 power_off() {
@@ -87,22 +123,28 @@ power_off() {
     fi
 }
 
-# Any answer will do: an agent that says 503 has a dead-man of its own.
-agent_answers() {
-    local ip port
-    ip=$(value instance/network-interfaces/0/ip)
-    port=$(value instance/attributes/mayfly-port)
-    curl -sk -o /dev/null --max-time 5 "http://$ip:${port:-8000}/" || curl -sk -o /dev/null --max-time 5 "https://$ip:${port:-8000}/"
-}
-
 held() {
-    local until
-    until=$(date -d "$(value instance/attributes/mayfly-hold)" +%s 2>/dev/null) || return 1
-    ((until > $(date +%s) && SECONDS < 24 * 3600))
+    local text until
+    text=$(value instance/attributes/mayfly-hold)
+    [[ $text == "$hold" ]] || hold=$text hold_since=$SECONDS
+    until=$(date -d "$text" +%s 2>/dev/null) || return 1
+    ((until > $(date +%s) && SECONDS - hold_since < 24 * 3600))
 }
 
 value() {
     curl -fs --max-time 5 --retry 2 --retry-delay 1 --retry-connrefused -H 'Metadata-Flavor: Google' "$metadata/$1" || true
+}
+
+# Who logs in shall know that this machine goes off by itself, and how to keep it on. Shown by pam_motd.
+write_banner() {
+    local name zone
+    name=$(metadata instance/name)
+    zone=$(metadata instance/zone)
+    mkdir -p "$root/run/motd.d"
+    cat >"$root/run/motd.d/mayfly" <<MOTD
+Mayfly: this VM powers itself off when nobody uses it through Mayfly. At work here? This keeps it on, 24 h at most:
+    gcloud compute instances add-metadata $name --zone=${zone##*/} --metadata=mayfly-hold=\$(date -ud '+2 hours' +%FT%TZ)
+MOTD
 }
 
 # ---- code --------------------------------------------------------------------------------------------------
@@ -173,14 +215,16 @@ secret() {
 }
 
 own_settings() {
-    local name port job gpu
+    local name port job gpu silence
     port=$(attribute mayfly-port)
     job=$(attribute mayfly-job)
     gpu=$(attribute mayfly-require-gpu)
+    silence=$(attribute mayfly-silence-seconds)
     setting AGENT_PORT "${port:-8000}"
     setting PATH "$venv/bin:$PATH"
     [[ -z $job ]] || setting MAYFLY_JOB "$job"
     [[ -z $gpu ]] || setting MAYFLY_REQUIRE_GPU "$gpu"
+    [[ -z $silence ]] || setting MAYFLY_DEADMAN_SILENCE_SECONDS "$silence"
     for name in HOME MAYFLY_ROOT MAYFLY_POWEROFF GCE_METADATA_HOST GCE_METADATA_IP SECRET_MANAGER_EMULATOR_HOST; do
         [[ -z ${!name:-} ]] || setting "$name" "${!name}"
     done
@@ -239,6 +283,14 @@ start_agent() {
         ((SECONDS - started < agent_seconds)) || die "no answer from the agent in $agent_seconds s: $(last_words)"
         sleep 0.5
     done
+}
+
+# Any answer will do: an agent that says 503 tells why.
+agent_answers() {
+    local ip port
+    ip=$(value instance/network-interfaces/0/ip)
+    port=$(value instance/attributes/mayfly-port)
+    curl -sk -o /dev/null --max-time 5 "http://$ip:${port:-8000}/" || curl -sk -o /dev/null --max-time 5 "https://$ip:${port:-8000}/"
 }
 
 # Under /run, so that the agent never starts at a boot before this script has armed the dead-man.

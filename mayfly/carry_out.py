@@ -1,22 +1,20 @@
 """One run from the command line: what a person or Cloud Run sees of it, and how they may call it off."""
 
 import asyncio
-import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 
-from mayfly.call_off import CallOff
+from mayfly.audience import Tell, audience, undisturbed
+from mayfly.call_off import CallOff, run_and_leave
+from mayfly.notifying import notify
 from mayfly.order import Order, read_job
 from mayfly.ready import check_ready
 from orchestrator.clock import SystemClock
 from orchestrator.errors import BadUsage, MayflyError
-from orchestrator.events import Ended, Event, Note
+from orchestrator.events import Ended
 from orchestrator.run import Outcome, Receipt, Run, VmUse
 from orchestrator.settings import Settings
-
-Tell = Callable[[Event], None]
 
 
 def carry_out(settings: Settings, order: Order, *, as_json: bool) -> int:
@@ -24,9 +22,9 @@ def carry_out(settings: Settings, order: Order, *, as_json: bool) -> int:
     if order.job is None:
         order = replace(order, job=read_job(settings.mayfly_job, command=None))
     panel = not (as_json or settings.on_cloud_run) and sys.stdout.isatty()
-    with _audience(settings, panel_follows=panel) as tell:
+    with audience(settings, panel_follows=panel) as tell:
         check_ready(settings)
-        receipt = asyncio.run(_drive(settings, order, _undisturbed(tell)))
+        receipt = run_and_leave(_drive(settings, order, undisturbed(tell)))
     with suppress(OSError):
         _print_receipt(receipt, settings, panel=panel)
     return int(receipt.exit_code)
@@ -35,6 +33,8 @@ def carry_out(settings: Settings, order: Order, *, as_json: bool) -> int:
 async def _drive(settings: Settings, order: Order, tell: Tell) -> Receipt:
     from orchestrator.account import outcome_of  # noqa: PLC0415
     from orchestrator.drive import drive  # noqa: PLC0415 - after the view is up: these imports take their time
+    from orchestrator.notice import notice_of_bug, notice_of_run  # noqa: PLC0415
+    from orchestrator.telemetry import sentence_of  # noqa: PLC0415
     from orchestrator.wiring import make_run, open_world, policy_of  # noqa: PLC0415
 
     call_off = CallOff(tell)
@@ -54,7 +54,17 @@ async def _drive(settings: Settings, order: Order, tell: Tell) -> Receipt:
 
     driving, leaving = asyncio.create_task(there_and_back()), asyncio.create_task(call_off.left.wait())
     await asyncio.wait({driving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    return driving.result() if driving.done() else _told(_left(run, touched=call_off.begun), tell)
+    if not driving.done():
+        return _told(_left(run, touched=call_off.begun), tell)
+    try:
+        receipt = driving.result()
+    except BadUsage:
+        raise
+    except Exception as bug:
+        await notify(notice_of_bug(run.project, f"run {run.key}", bug), settings, policy, call_off, tell)
+        raise
+    await notify(notice_of_run(receipt, sentence_of(receipt)), settings, policy, call_off, tell)
+    return receipt
 
 
 def _left(run: Run, *, touched: bool) -> Receipt:
@@ -84,43 +94,6 @@ def _receipt(run: Run, outcome: Outcome, detail: str) -> Receipt:
 def _told(receipt: Receipt, tell: Tell) -> Receipt:
     tell(Ended(receipt))
     return receipt
-
-
-def _undisturbed(tell: Tell) -> Tell:
-    """A terminal that was closed, or a pipe that nobody reads, must not end a run half way."""
-
-    def told(event: Event) -> None:
-        with suppress(OSError):
-            tell(event)
-
-    return told
-
-
-@contextmanager
-def _audience(settings: Settings, *, panel_follows: bool) -> Iterator[Tell]:
-    """Who is told: a person at a terminal, or Cloud Logging."""
-    if settings.on_cloud_run or not sys.stderr.isatty():
-        from orchestrator.telemetry import JsonLog  # noqa: PLC0415 - only one of the two is needed
-
-        tell = JsonLog(sys.stderr)
-        _listen_to_libraries(tell)
-        yield tell
-        return
-    from rich.console import Console  # noqa: PLC0415
-
-    from mayfly.view import LiveView  # noqa: PLC0415
-
-    with LiveView(Console(stderr=True), SystemClock().now, panel_follows=panel_follows) as view:
-        _listen_to_libraries(view)
-        yield view
-
-
-def _listen_to_libraries(tell: Tell) -> None:
-    class Relay(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            tell(Note(record.levelname, f"{record.name}: {record.getMessage()}"))
-
-    logging.getLogger().addHandler(Relay(level=logging.WARNING))
 
 
 def _print_receipt(receipt: Receipt, settings: Settings, *, panel: bool) -> None:

@@ -103,8 +103,19 @@ def _orders(mode: str, summary: str) -> None:
             str | None,
             typer.Option(
                 metavar="KEY",
-                help="The run key: the same key is never started twice. Default: Cloud Run's execution, else new.",
+                help="The run key: the same key is never started twice. "
+                "Default: --once-per, else Cloud Run's execution, else new.",
             ),
+        ] = None,
+        once_per: Annotated[
+            str | None, typer.Option(metavar="1h|1d", help="One run per window of time, however often it is asked for.")
+        ] = None,
+        tz: Annotated[str | None, typer.Option(metavar="ZONE", help="The time zone of --once-per: Asia/Seoul.")] = None,
+        on_interrupt: Annotated[
+            str | None, typer.Option(metavar="fail|rerun", help="What to do about a run that was cut off.")
+        ] = None,
+        wait_for_lease: Annotated[
+            str | None, typer.Option(metavar="SPAN", help="How long to wait for another run on the VM. Default: not.")
         ] = None,
         timeout: Annotated[
             str | None, typer.Option(metavar="SPAN", help="How long the job may take: 90s, 45m, 2h.")
@@ -125,6 +136,7 @@ def _orders(mode: str, summary: str) -> None:
     ) -> None:
         flags = {"timeout": timeout, "out": out, "project_id": project, "region": region, "zone": zone}
         flags |= {"instance": instance, "static_name": static_name, "cloud_run_job": cloud_run}
+        flags |= {"once_per": once_per, "tz": tz, "on_interrupt": on_interrupt, "wait_for_lease": wait_for_lease}
         wanted = {"mode": mode, "job": job, "command": context.obj, "set": set_ or [], "params": params, "key": key}
         try:
             code = _carry_out(flags, wanted, as_json=as_json)
@@ -146,6 +158,36 @@ def _carry_out(flags: dict[str, Any], wanted: dict[str, Any], *, as_json: bool) 
 
     order = read_order(**wanted)
     return carry_out(read_settings(**flags), order, as_json=as_json)
+
+
+@app.command("sweep")
+def _sweep(
+    *,
+    project: Annotated[str | None, typer.Option(metavar="PROJECT", help="PROJECT_ID for this once.")] = None,
+    zone: Annotated[str | None, typer.Option(metavar="ZONE", help="This zone only. Default: all zones.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The receipt as JSON, also on a terminal.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="MAYFLY_DEBUG", help="Tracebacks, for bugs in Mayfly.")
+    ] = False,
+    cloud_run: Annotated[str | None, typer.Option(envvar="CLOUD_RUN_JOB", hidden=True)] = None,
+) -> None:
+    """Finish what others left: VMs of all zones that a dead run left on, and the addresses on them.
+
+    Acts only on what carries the label mayfly=managed, whose lease has run out, and on which no run is live.
+    """
+    try:
+        from mayfly.sweeping import carry_out_sweep
+        from orchestrator.settings import read_settings
+        from orchestrator.sweep_settings import SweepSettings
+
+        settings = read_settings(SweepSettings, project_id=project, cloud_run_job=cloud_run)
+        code = carry_out_sweep(settings, zone=zone, dry_run=dry_run, as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - whatever it is becomes a sentence and an exit code
+        if debug:
+            traceback.print_exc()
+        code = _explain(error, for_cloud_logging=cloud_run is not None)
+    _leave(code)
 
 
 def _explain(error: Exception, *, for_cloud_logging: bool) -> int:

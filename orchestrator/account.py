@@ -24,6 +24,9 @@ _COMPLAINTS_MAX = 3  # of files that were not copied; the log has them all
 def verdict_on(error: Exception, trip: Trip) -> Verdict:
     """How a trip ends on which this error was met going up. Once the agent was asked, only a look at the job tells."""
     detail = str(error) if isinstance(error, MayflyError) else f"A bug in Mayfly: {error!r}."
+    if trip.unread:
+        words = "An earlier attempt had asked for the run, and how that ended could not be read yet."
+        return Verdict(Outcome.INTERRUPTED, f"{detail} {words}", settled=False)
     if not trip.invoked or isinstance(error, RunLost | RunOverdue):
         return Verdict(outcome_of(error) if isinstance(error, MayflyError) else Outcome.AGENT_FAULT, detail)
     return Verdict(Outcome.INTERRUPTED, f"{detail} The agent had been asked for the run: how it ended is not known.")
@@ -53,7 +56,8 @@ def receipt_of(trip: Trip, verdict: Verdict, *, clean: bool) -> Receipt:
         started_at=trip.started_at,
         detail=" ".join(filter(None, words)),
         result=verdict.result,
-        attempts=run.attempt,
+        attempts=verdict.attempts or (trip.view.attempt if trip.view else 1),
+        answered_from_memory=verdict.attempts is not None,
         artifacts=tuple(trip.copied),
         phases=tuple(trip.phases),
         vm=_use(trip, trip.machine) if trip.touched and trip.machine else None,

@@ -66,12 +66,13 @@ class AgentClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def greet(self, epoch: int) -> Greeting | None:
+    async def greet(self, epoch: int | None) -> Greeting | None:
         """One short try. What is not our agent's word (a refused connection, some other server) is nobody."""
         whole = self._policy.agent_connect + self._policy.agent_answer
+        headers = {} if epoch is None else {EPOCH_HEADER: str(epoch)}
         try:
             async with asyncio.timeout(whole.total_seconds()):
-                answer = await self._send("GET", "/", headers={EPOCH_HEADER: str(epoch)})
+                answer = await self._send("GET", "/", headers=headers)
         except (Transient, TimeoutError):
             return None
         if answer.status in {200, 503}:
@@ -80,10 +81,11 @@ class AgentClient:
             return None
         raise refusal(answer.status, answer.body, "greet us")
 
-    async def find(self, key: str, mode: Mode, attempt: int) -> RunView | None:
-        """Ask its ledger."""
+    async def find(self, key: str, mode: Mode) -> RunView | None:
+        """Ask its ledger. The last attempt counts: there is another only after one that was cut off."""
         found = await self._get(RunList, "/runs", "look up the run", params={"key": key})
-        return next((run for run in found.runs if (run.key, run.mode, run.attempt) == (key, mode, attempt)), None)
+        attempts = [run for run in found.runs if (run.key, run.mode) == (key, mode)]
+        return max(attempts, key=lambda run: run.attempt, default=None)
 
     async def start(self, key: str, epoch: int, mode: Mode, order: StartRequest) -> RunView:
         """The key makes it safe to ask again: the agent answers with the run that it accepted before."""

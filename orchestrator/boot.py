@@ -5,6 +5,7 @@ import asyncio
 from orchestrator.errors import AgentSilent, BootFailed, MayflyError, NotFound
 from orchestrator.look import agent_ip, is_ready
 from orchestrator.seen import Machine, Seen
+from orchestrator.spans import written
 from orchestrator.together import first_to_end
 from orchestrator.trip import Trip
 from vm_agent.protocol import Greeting
@@ -30,8 +31,11 @@ def _complaint(heard: list[Greeting], trip: Trip) -> str:
     where, boot = f"{trip.run.instance}:{trip.run.agent_port}", trip.world.policy.boot
     if heard:
         last_word = heard[-1].model_dump_json(exclude_none=True)
-        return f"The agent on {where} was not ready within {boot}. The last that it said: {last_word}"
-    return f"No agent answered on {where} within {boot}. Does the firewall let us in, and does startup.sh get through?"
+        return f"The agent on {where} was not ready within {written(boot)}. The last that it said: {last_word}"
+    return (
+        f"No agent answered on {where} within {written(boot)}. "
+        "Does the firewall let us in, and does startup.sh get through?"
+    )
 
 
 async def _knock(seen: Seen, trip: Trip, heard: list[Greeting]) -> None:

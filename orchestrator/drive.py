@@ -3,6 +3,7 @@
 import asyncio
 
 from orchestrator.account import receipt_of, verdict_on
+from orchestrator.claims import misused_key
 from orchestrator.collect import refuse_unwritable
 from orchestrator.errors import BadResource, BadUsage, Conflict, MayflyError
 from orchestrator.events import Ended, Note
@@ -14,6 +15,7 @@ from orchestrator.moves import climb, descend
 from orchestrator.ports import World
 from orchestrator.run import Outcome, Receipt, Run, Verdict
 from orchestrator.seen import Seen
+from orchestrator.spans import written
 from orchestrator.trip import Trip
 
 
@@ -28,7 +30,7 @@ async def drive(run: Run, world: World, called_off: asyncio.Event) -> Receipt:
     renewing = asyncio.create_task(trip.keeper.renew_for_ever())
     try:
         verdict = await _up_until_turned_round(trip)
-        clean = not trip.touched or await _down_in_time(trip, verdict)
+        clean = not trip.touched or await come_down(trip, verdict)
     finally:
         renewing.cancel()
     receipt = receipt_of(trip, verdict, clean=clean)
@@ -64,7 +66,7 @@ async def _up_until_turned_round(trip: Trip) -> Verdict:
 def _turned_round(trip: Trip) -> Verdict:
     if not trip.keeper.lost.is_set():
         return Verdict(Outcome.TERMINATED, "Called off by a signal.")
-    outcome = Outcome.INTERRUPTED if trip.invoked else Outcome.BUSY
+    outcome = Outcome.INTERRUPTED if trip.invoked or trip.unread else Outcome.BUSY
     return Verdict(outcome, f"Somebody else took the lease on {trip.run.instance}; it was left to them.")
 
 
@@ -73,7 +75,9 @@ async def _go_up(trip: Trip) -> Verdict:
     try:
         return await _climb_until_finished(trip)
     except Exception as error:  # a bug of ours must not leave a VM on either
-        if not trip.touched and (isinstance(error, BadUsage) or not isinstance(error, MayflyError)):
+        if not trip.touched and not isinstance(error, MayflyError):
+            raise
+        if not trip.held and isinstance(error, BadUsage):
             raise
         return verdict_on(error, trip)
 
@@ -83,16 +87,20 @@ async def _climb_until_finished(trip: Trip) -> Verdict:
     began, seen = clock.monotonic(), None
     while True:
         seen = trip.saw(seen or await look_up(trip))
+        if not trip.held:
+            trip.settle_key(seen.machine.lease)
+            if (misused := misused_key(seen.machine.lease, trip.run)) is not None:
+                raise misused
         goal = goal_of(seen, trip.run)
         if isinstance(goal, Down):
             return goal.verdict
         move = next_move(seen, goal)
         if move is not Move.FOLLOW and clock.monotonic() - began > climb_within.total_seconds():
             raise BadResource(
-                f"{trip.run.instance} did not get to work within {climb_within}; the last try was: {move}."
+                f"{trip.run.instance} did not get to work within {written(climb_within)}; the last try was: {move}."
             )
         seen = await _climb_or_look_again(move, seen, trip)
-        if move is Move.FOLLOW:
+        if move is Move.FOLLOW or not trip.held:  # at work, or in line: neither is climbing
             began = clock.monotonic()
 
 
@@ -107,7 +115,7 @@ async def _climb_or_look_again(move: Move | None, seen: Seen, trip: Trip) -> See
         return None
 
 
-async def _down_in_time(trip: Trip, verdict: Verdict) -> bool:
+async def come_down(trip: Trip, verdict: Verdict) -> bool:
     """Whether everything was seen undone, within `policy.down`, or `policy.after_sigterm` once a signal has come."""
     policy = trip.world.policy
     going_down = asyncio.create_task(_go_down(trip, verdict))

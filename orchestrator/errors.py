@@ -15,6 +15,8 @@ MayflyError
  |   |- WrongMachine              somebody else answered
  |   |- AgentRefused              it does not know our key
  |- Busy                 exit 6   somebody else holds it; nothing was touched
+ |   |- Taken                     another run holds the lease: it can be waited for
+ |   `- LeaseLost                 it was ours
  |- CleanupOwed          exit 7   something may still be on
  |- Transient                     (inside) worth another try, at once or a little later
  `- Conflict                      (inside) somebody wrote between our look and our write: look again
@@ -118,6 +120,14 @@ class Busy(MayflyError):
     """Another run holds the lease, or somebody is using the VM; nothing was touched."""
 
     exit = Exit.BUSY
+
+
+class Taken(Busy):
+    """A run holds the lease for now. `same_run`: it is this one, in the hands of another process or of a dead one."""
+
+    def __init__(self, message: str, *, same_run: bool) -> None:
+        super().__init__(message)
+        self.same_run = same_run
 
 
 class LeaseLost(Busy):

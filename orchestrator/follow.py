@@ -8,6 +8,7 @@ from orchestrator.events import JobOutput, JobProgress, Note
 from orchestrator.look import agent_ip
 from orchestrator.ports import Agent, Output
 from orchestrator.seen import Seen
+from orchestrator.spans import written
 from orchestrator.trip import Trip
 from vm_agent.protocol import RunView
 
@@ -41,14 +42,14 @@ async def _until_finished_or_overdue(seen: Seen, ip: str, trip: Trip) -> RunView
     except TimeoutError:
         pass
     try:
-        view = await agent.find(run.key, run.mode, run.attempt)
+        view = await agent.find(run.key, run.mode)
     except AgentFault as silence:
         raise RunLost(
             f"The run is past its deadline, and its agent is silent ({silence}), so how the job ended is not known."
         ) from silence
     if view is None or not view.state.finished:
         raise RunOverdue(
-            f"The run is past its deadline of {run.timeout} and its agent did not end it. The VM is stopped."
+            f"The run is past its deadline of {written(run.timeout)} and its agent did not end it. The VM is stopped."
         )
     return view
 

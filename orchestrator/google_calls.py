@@ -13,6 +13,7 @@ from orchestrator.google_library import compute
 from orchestrator.patience import patiently, uninterrupted
 from orchestrator.policy import Policy
 from orchestrator.ports import Clock
+from orchestrator.spans import written
 from orchestrator.threads import Threads
 
 T = TypeVar("T")
@@ -46,9 +47,11 @@ class GoogleCalls:
     tried again: only then does the cancellation show. Of a stop the watching alone is abandoned.
     """
 
-    def __init__(self, place: Place, policy: Policy, clock: Clock, clients: GoogleClients) -> None:
+    def __init__(
+        self, place: Place, policy: Policy, clock: Clock, clients: GoogleClients, threads: int = _THREADS
+    ) -> None:
         self.place, self.policy, self.clock, self.clients = place, policy, clock, clients
-        self._threads = Threads(_THREADS, "google")
+        self._threads = Threads(threads, "google")
         self._stop_thread = Threads(1, "google-stop")
 
     def close(self) -> None:
@@ -114,7 +117,9 @@ class GoogleCalls:
         while not _done(operation):
             asked = self.clock.monotonic()
             if asked - began > within.total_seconds():
-                raise Transient(f"Cannot {subject.doing}: Google has not finished {operation.name} within {within}.")
+                raise Transient(
+                    f"Cannot {subject.doing}: Google has not finished {operation.name} within {written(within)}."
+                )
             operation = await self._wait(operation.name, subject)
             if self.clock.monotonic() - asked < _HELD.total_seconds() and not _done(operation):
                 await self.clock.sleep(self.policy.off_poll)

@@ -28,7 +28,7 @@ _Headers = Sequence[tuple[str, str | bytes]]
 
 
 class GoogleTime(InstancesRestInterceptor):
-    """Keeps the Date header of the last `instances.get` that the asking thread made."""
+    """Keeps the Date header of the last look at instances (one, or a list) that the asking thread took."""
 
     def __init__(self) -> None:
         self._kept = threading.local()
@@ -37,14 +37,24 @@ class GoogleTime(InstancesRestInterceptor):
         self, response: compute.Instance, metadata: _Headers
     ) -> tuple[compute.Instance, _Headers]:
         """The library's own hook; it runs on the thread that sent the request."""
-        date = next((str(value) for name, value in metadata if name.lower() == "date"), None)
-        self._kept.date = parsedate_to_datetime(date) if date else None
+        self._keep(metadata)
+        return response, metadata
+
+    def post_aggregated_list_with_metadata(
+        self, response: compute.InstanceAggregatedList, metadata: _Headers
+    ) -> tuple[compute.InstanceAggregatedList, _Headers]:
+        """The same hook of another method."""
+        self._keep(metadata)
         return response, metadata
 
     def date(self) -> datetime | None:
         """When Google answered, by its own clock; None if the answer did not say."""
         date: datetime | None = getattr(self._kept, "date", None)
         return date
+
+    def _keep(self, metadata: _Headers) -> None:
+        date = next((str(value) for name, value in metadata if name.lower() == "date"), None)
+        self._kept.date = parsedate_to_datetime(date) if date else None
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ class GoogleCompute:
     machines: Machines
     leases: Leases
     addresses: Addresses
-    creation: Creation | None  # where VMs are made from a template
     close: Callable[[], None]  # lets idle threads and connections go; a request in flight is left to itself
+    creation: Creation | None = None  # where VMs are made from a template
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def open_google(  # noqa: PLR0917 - three names, what we go by, and where to
     if created is not None:
         return _open_created(calls, created, endpoint)
     machines = GoogleMachines(calls)
-    return GoogleCompute(machines, GoogleLeases(calls), GoogleAddresses(calls, machines), None, calls.close)
+    return GoogleCompute(machines, GoogleLeases(calls), GoogleAddresses(calls, machines), calls.close)
 
 
 def _open_created(calls: "GoogleCalls", created: Created, endpoint: str | None) -> GoogleCompute:
@@ -80,4 +80,4 @@ def _open_created(calls: "GoogleCalls", created: Created, endpoint: str | None) 
         rest.close()
         calls.close()
 
-    return GoogleCompute(machines, state, GoogleAddresses(calls, machines), machines, close)
+    return GoogleCompute(machines, state, GoogleAddresses(calls, machines), close, creation=machines)

@@ -15,11 +15,10 @@ from orchestrator.google_machines import GoogleMachines
 from orchestrator.google_rest import Asked, GoogleRest
 from orchestrator.google_sightings import armed
 from orchestrator.google_state import GoogleState
-from orchestrator.seen import Address, Machine
+from orchestrator.seen import OUR_LABEL, Address, Machine
 from vm_agent.protocol import LEASE_ATTRIBUTE
 
 COMPUTE = "https://compute.googleapis.com"
-MANAGED = {"mayfly": "managed"}
 RUN_LABEL = "mayfly-run"
 STATE_ATTRIBUTE = "mayfly-state"  # where the lease is kept that the VM has a copy of
 
@@ -80,7 +79,7 @@ class CreatedMachines(GoogleMachines):
             there = await super().look(machine.name)
         except NotFound:
             raise exists from None  # then it is something else of that name: a disk that outlived its VM
-        if (there.labels.get("mayfly"), there.labels.get(RUN_LABEL)) == ("managed", run_label):
+        if there.labelled_ours and there.labels.get(RUN_LABEL) == run_label:
             return
         raise BadResource(
             f"There is a VM {machine.name} already, and it was not made for run {_key_of(machine)}. It was left "
@@ -96,7 +95,7 @@ class CreatedMachines(GoogleMachines):
         metadata |= {LEASE_ATTRIBUTE: lease.to_json(), STATE_ATTRIBUTE: self._state.url}
         return compute.Instance(
             name=machine.name,
-            labels={**properties.labels, **MANAGED, RUN_LABEL: run_label(lease.key)},
+            labels={**properties.labels, **dict([OUR_LABEL]), RUN_LABEL: run_label(lease.key)},
             metadata=compute.Metadata(items=[compute.Items(key=key, value=text) for key, text in metadata.items()]),
             scheduling=_limited(properties.scheduling, limit),
             network_interfaces=_with_address(properties, address),

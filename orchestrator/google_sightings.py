@@ -40,7 +40,13 @@ def machine_of(instance: compute.Instance, seen_at: datetime) -> Machine:
 def address_of(address: compute.Address) -> Address:
     """The reserved address, as `addresses.get` shows it."""
     tier = address.network_tier or "PREMIUM"
-    return Address(name=address.name, ip=address.address, users=tuple(address.users), network_tier=tier)
+    return Address(
+        name=address.name,
+        ip=address.address,
+        users=tuple(address.users),
+        network_tier=tier,
+        labels=dict(address.labels),
+    )
 
 
 def armed(scheduling: dict[str, object], limit: timedelta) -> compute.Scheduling:

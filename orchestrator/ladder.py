@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.goal import Down, Goal
+from orchestrator.goal import Down, Goal, to_be_rerun
 from orchestrator.lease import AddressPolicy, Phase
 from orchestrator.run import Run
 from orchestrator.seen import Seen
@@ -39,7 +39,7 @@ class Rung:
 
     name: str
     holds: Callable[[Seen, Run], bool]
-    up: Callable[[Seen], Move]
+    up: Callable[[Seen, Run], Move]
     remains: Callable[[Seen, Down], bool] = lambda _seen, _goal: False
     down: Move | None = None
 
@@ -50,7 +50,7 @@ def next_move(seen: Seen, goal: Goal) -> Move | None:
         if seen.in_flight:
             return Move.SETTLE
         return next((rung.down for rung in reversed(RUNGS) if rung.remains(seen, goal)), None)
-    return next((rung.up(seen) for rung in RUNGS if not rung.holds(seen, goal.run)), Move.FOLLOW)
+    return next((rung.up(seen, goal.run) for rung in RUNGS if not rung.holds(seen, goal.run)), Move.FOLLOW)
 
 
 def lease_is_ours(seen: Seen, run: Run) -> bool:
@@ -59,12 +59,24 @@ def lease_is_ours(seen: Seen, run: Run) -> bool:
     return lease is not None and lease.nonce == run.nonce
 
 
+def _lease_holds(seen: Seen, run: Run) -> bool:
+    """Ours, and without a stop in it that another began and that is still to be finished."""
+    return lease_is_ours(seen, run) and (lease := seen.machine.lease) is not None and lease.phase is not Phase.STOPPING
+
+
+def _claim_once_stopped(seen: Seen, run: Run) -> Move:
+    if not lease_is_ours(seen, run) or seen.machine.off:
+        return Move.CLAIM_LEASE
+    return Move.AWAIT_MACHINE if seen.machine.going_off else Move.STOP_MACHINE
+
+
 def _deadline_is_armed(seen: Seen, run: Run) -> bool:
-    limit = seen.machine.max_run
+    limit, lease = seen.machine.max_run, seen.machine.lease
     used_as_found = found_running(seen) and not seen.machine.stopped
+    at_work = lease is not None and lease.asked and seen.machine.running  # under a limit that may not be today's
     return used_as_found or (
         limit is not None
-        and run.max_run <= limit <= 2 * run.max_run
+        and (at_work or run.max_run <= limit <= 2 * run.max_run)
         and seen.machine.termination_action == "STOP"
         and not seen.machine.automatic_restart
     )
@@ -81,15 +93,19 @@ def _agent_is_ready(seen: Seen, _run: Run) -> bool:
     return marked and greeting is not None and greeting.status == "ok" and greeting.instance_id == seen.machine.id
 
 
-def _arm_once_off(seen: Seen) -> Move:
+def _arm_once_off(seen: Seen, _run: Run) -> Move:
     # Compute Engine takes a deadline only while the VM is off, and no VM may run without one.
     if seen.machine.going_off:
         return Move.AWAIT_MACHINE
     return Move.ARM_DEADLINE if seen.machine.stopped else Move.STOP_MACHINE
 
 
-def _start_once_off(seen: Seen) -> Move:
+def _start_once_off(seen: Seen, _run: Run) -> Move:
     return Move.START_MACHINE if seen.machine.stopped else Move.AWAIT_MACHINE
+
+
+def _run_is_known(seen: Seen, run: Run) -> bool:
+    return seen.run is not None and not to_be_rerun(seen.run, run)
 
 
 def found_running(seen: Seen) -> bool:
@@ -118,8 +134,8 @@ def _address_is_still_ours(seen: Seen, goal: Down) -> bool:
 RUNGS = (
     Rung(
         "lease",
-        lease_is_ours,
-        lambda _: Move.CLAIM_LEASE,
+        _lease_holds,
+        _claim_once_stopped,
         lambda seen, goal: lease_is_ours(seen, goal.run),
         Move.RELEASE_LEASE,
     ),
@@ -127,7 +143,7 @@ RUNGS = (
     Rung(
         "address",
         _address_is_attached,
-        lambda _: Move.ATTACH_ADDRESS,
+        lambda *_: Move.ATTACH_ADDRESS,
         _address_is_still_ours,
         Move.DETACH_ADDRESS,
     ),
@@ -138,6 +154,6 @@ RUNGS = (
         lambda seen, goal: ours_to_stop(seen, goal.run),
         Move.STOP_MACHINE,
     ),
-    Rung("agent", _agent_is_ready, lambda _: Move.GREET_AGENT),
-    Rung("run", lambda seen, _: seen.run is not None, lambda _: Move.INVOKE, _output_is_wanted, Move.COLLECT_OUTPUT),
+    Rung("agent", _agent_is_ready, lambda *_: Move.GREET_AGENT),
+    Rung("run", _run_is_known, lambda *_: Move.INVOKE, _output_is_wanted, Move.COLLECT_OUTPUT),
 )

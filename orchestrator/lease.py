@@ -41,6 +41,18 @@ class Remembered:
     exit_code: int
     ended_at: datetime
     result: Any = None
+    mode: str = "run"
+    meaning: str = ""  # what the key stood for: job and params, as a hash
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Window:
+    """The key that an execution's task worked out once: its later attempts use it, whatever the clock says by then."""
+
+    execution: str
+    task: int
+    key: str
 
 
 @dataclass(frozen=True)
@@ -50,34 +62,48 @@ class Lease:
     epoch: int
     nonce: str = ""
     key: str = ""
+    mode: str = "run"
+    meaning: str = ""  # what the key stands for: job and params, as a hash
     holder: str = ""
     phase: Phase = Phase.FREE
-    attempt: int = 1
+    asked: bool = False  # the agent may have been asked for the run, by us or by one whom we took over from
     execution: str = ""  # the Cloud Run execution and its task: who may go on with this run at once
     task: int = 0
+    task_attempt: int = 0  # which of Cloud Run's tries
     address: str | None = None  # the reserved address that goes with the run: whoever cleans up takes it off
     address_policy: AddressPolicy = AddressPolicy.DETACH
     expires_at: datetime | None = None
     run_deadline: datetime | None = None
     found: Found = Found()
     outcomes: tuple[Remembered, ...] = field(default=())
+    windows: tuple[Window, ...] = field(default=())
 
     def held(self, now: datetime) -> bool:
         """Somebody holds it and has not let it expire."""
         return self.phase is not Phase.FREE and self.expires_at is not None and now < self.expires_at
 
     def released(self) -> "Lease":
-        """The same lease, free: the epoch and the outcomes stay."""
-        return Lease(epoch=self.epoch, outcomes=self.outcomes)
+        """The same lease, free: the epoch, and what is to be remembered, stay."""
+        return Lease(epoch=self.epoch, outcomes=self.outcomes, windows=self.windows)
 
     def remembering(self, ended: Remembered, most: int) -> "Lease":
         """With one more outcome; the oldest beyond `most` are forgotten."""
-        others = tuple(known for known in self.outcomes if known.key != ended.key)
+        others = tuple(known for known in self.outcomes if (known.key, known.mode) != (ended.key, ended.mode))
         return replace(self, outcomes=(*others, ended)[-most:])
 
-    def recall(self, key: str) -> Remembered | None:
+    def recall(self, key: str, mode: str) -> Remembered | None:
         """How the run of that key ended, if we still know."""
-        return next((known for known in self.outcomes if known.key == key), None)
+        return next((known for known in self.outcomes if (known.key, known.mode) == (key, mode)), None)
+
+    def with_window(self, window: Window, most: int) -> "Lease":
+        """With one more window; the oldest beyond `most` are forgotten."""
+        others = tuple(known for known in self.windows if known != window)
+        return replace(self, windows=(*others, window)[-most:])
+
+    def window_of(self, execution: str, task: int) -> str | None:
+        """The key that an earlier attempt of that task worked out."""
+        keys = (known.key for known in self.windows if (known.execution, known.task) == (execution, task))
+        return next(keys, None)
 
     def to_json(self) -> str:
         """The metadata value: compact JSON, times in RFC 3339."""
@@ -92,17 +118,21 @@ def read_lease(value: str | None) -> Lease | None:
             epoch=int(fields["epoch"]),
             nonce=str(fields.get("nonce", "")),
             key=str(fields.get("key", "")),
+            mode=str(fields.get("mode", "run")),
+            meaning=str(fields.get("meaning", "")),
             holder=str(fields.get("holder", "")),
             phase=Phase(fields.get("phase", Phase.FREE)),
-            attempt=int(fields.get("attempt", 1)),
+            asked=bool(fields.get("asked", False)),
             execution=str(fields.get("execution", "")),
             task=int(fields.get("task", 0)),
+            task_attempt=int(fields.get("task_attempt", 0)),
             address=fields.get("address"),
             address_policy=AddressPolicy(fields.get("address_policy", AddressPolicy.DETACH)),
             expires_at=_time(fields.get("expires_at")),
             run_deadline=_time(fields.get("run_deadline")),
             found=Found(**fields.get("found", {})),
             outcomes=tuple(_remembered(outcome) for outcome in fields.get("outcomes", [])),
+            windows=tuple(Window(**window) for window in fields.get("windows", [])),
         )
     except (KeyError, TypeError, ValueError):
         return None

@@ -1,10 +1,12 @@
 """Look: collect the facts that the next decision needs, and no others."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 from orchestrator.errors import BadResource, NotFound, WrongMachine
 from orchestrator.ladder import lease_is_ours
+from orchestrator.lease import Phase
 from orchestrator.ports import World
 from orchestrator.run import Reach, Run
 from orchestrator.seen import Address, Machine, Seen
@@ -16,9 +18,10 @@ async def look_up(trip: Trip) -> Seen:
     """Everything that going up asks for. Raises what stands in the way: NotFound, Forbidden, WrongMachine."""
     run, world = trip.run, trip.world
     machine, address = await asyncio.gather(trip.keeper.look(), _address(run, world))
-    seen = trip.saw(Seen(machine, address))
-    if machine.running and lease_is_ours(seen, run):
-        return await _look_inside(seen, run, world)
+    seen = trip.saw(Seen(machine, address, since=trip.since or machine.seen_at))
+    stopping = machine.lease is not None and machine.lease.phase is Phase.STOPPING
+    if machine.running and lease_is_ours(seen, run) and not stopping:
+        return await _look_inside(seen, trip)
     return seen
 
 
@@ -30,7 +33,11 @@ async def look_down(trip: Trip) -> Seen | None:
     except NotFound:
         trip.left_on = False
         return None
-    return trip.saw(Seen(machine, trip.address, None, trip.view, in_flight, trip.start_unsettled))
+    if machine.off and trip.address is None:  # a sweep knows it by name alone; it is looked up once that delays no stop
+        with suppress(NotFound):
+            trip.address = await _address(trip.run, trip.world)
+    seen = Seen(machine, trip.address, run=trip.view, in_flight=in_flight, start_unsettled=trip.start_unsettled)
+    return trip.saw(seen)
 
 
 def agent_ip(run: Run, seen: Seen) -> str:
@@ -60,12 +67,15 @@ def is_ready(greeting: Greeting, machine: Machine) -> bool:
     return greeting.status == "ok" and greeting.instance_id is not None
 
 
-async def _look_inside(seen: Seen, run: Run, world: World) -> Seen:
-    agent = world.agent(agent_ip(run, seen))
+async def _look_inside(seen: Seen, trip: Trip) -> Seen:
+    run = trip.run
+    agent = trip.world.agent(agent_ip(run, seen))
     greeting = await agent.greet(seen.epoch)
     if greeting is None or not is_ready(greeting, seen.machine):
         return replace(seen, greeting=greeting)
-    return replace(seen, greeting=greeting, run=await agent.find(run.key, run.mode, run.attempt))
+    view = await agent.find(run.key, run.mode)
+    trip.unread = False
+    return replace(seen, greeting=greeting, run=view)
 
 
 async def _address(run: Run, world: World) -> Address | None:

@@ -4,20 +4,21 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.boot import until_ready
+from orchestrator.claims import as_found, is_same_run, refusal
 from orchestrator.collect import collect
-from orchestrator.errors import AgentRefused, Busy, NoMachine
+from orchestrator.errors import AgentRefused, Busy, MayflyError, NoMachine, Taken
+from orchestrator.events import Note
 from orchestrator.follow import follow
-from orchestrator.goal import left_by_a_run, refusal
 from orchestrator.ladder import Move, ours_to_stop
-from orchestrator.lease import Found, Lease, Phase, Remembered, next_epoch
+from orchestrator.lease import Lease, Phase, Remembered, Window, next_epoch
 from orchestrator.look import agent_ip
-from orchestrator.policy import Policy
-from orchestrator.run import Outcome, Verdict
+from orchestrator.run import Outcome, Run, Verdict
 from orchestrator.seen import Machine, Seen
+from orchestrator.spans import written
 from orchestrator.together import together
 from orchestrator.trip import Trip
 from vm_agent.protocol import StartRequest
@@ -29,46 +30,67 @@ _FINAL = {Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED, Outcome.INTERRUP
 async def climb(move: Move, seen: Seen, trip: Trip) -> Seen | None:
     """Make one move up. What it saw on the way, if that is news enough to decide on; else None: look again."""
     name, sentence, act = _UP[move]
-    with trip.phase(name, sentence.format(run=trip.run, address=seen.address)):
+    with trip.phase(name, sentence.format(run=trip.run, address=seen.address, limit=written(trip.run.max_run))):
         return await act(seen, trip)
 
 
 async def descend(move: Move, seen: Seen, trip: Trip, verdict: Verdict) -> None:
     """Make one move down; `verdict` is why."""
     name, sentence, act = _DOWN[move]
-    with trip.phase(name, sentence.format(run=trip.run, address=seen.address)):
+    with trip.phase(name, sentence.format(run=trip.run, address=seen.address, limit=written(trip.run.max_run))):
         await act(seen, trip, verdict)
 
 
 async def _claim(seen: Seen, trip: Trip) -> None:
     run, policy = trip.run, trip.world.policy
     if (reason := refusal(seen, run, policy)) is not None:
-        raise reason
+        await _stand_in_line(reason, trip)
+        return
     before, now = seen.machine.lease, seen.machine.seen_at
+    asked = before is not None and is_same_run(before, run) and (before.asked or before.phase is Phase.INVOKING)
     lease = Lease(
         epoch=next_epoch(before, now),
         nonce=run.nonce,
         key=run.key,
+        mode=run.mode,
+        meaning=run.meaning,
         holder=run.holder,
-        phase=Phase.CLAIMED,
-        attempt=run.attempt,
+        phase=Phase.STOPPING if _stop_is_owed(seen.machine) else Phase.CLAIMED,
+        asked=asked,
         execution=run.execution,
         task=run.task,
+        task_attempt=run.task_attempt,
         address=run.address,
         address_policy=run.address_policy,
         expires_at=now + policy.lease_ttl,
-        found=_as_found(seen.machine, policy),
+        found=as_found(seen.machine, run, policy),
         outcomes=before.outcomes if before else (),
+        windows=before.windows if before else (),
     )
-    trip.touched = True
+    if run.windowed and run.execution:
+        lease = lease.with_window(Window(run.execution, run.task, run.key), policy.remembered_outcomes)
+    trip.touched, trip.unread = True, asked
     await trip.keeper.claim(seen.machine, lease)
 
 
-def _as_found(machine: Machine, policy: Policy) -> Found:
-    found = Found(machine.running, machine.access_config.ip if machine.access_config else None)
-    if machine.lease is not None and left_by_a_run(machine, policy):
-        found = machine.lease.found  # how it was before the run that died over it
-    return replace(found, running=found.running and machine.running)
+async def _stand_in_line(reason: MayflyError, trip: Trip) -> None:
+    """Behind another run for as long as the user said; behind the same run until it has ended or is seen dead."""
+    clock, run = trip.world.clock, trip.run
+    waited = timedelta(seconds=clock.monotonic() - trip.began)
+    if not isinstance(reason, Taken) or trip.held or not (reason.same_run or waited < run.wait_for_lease):
+        raise reason
+    if str(reason) != trip.waits_for:
+        trip.waits_for = str(reason)
+        trip.tell(Note("INFO", f"{reason} Waiting for it."))
+    trip.conflicts = 0  # to lose against the others in line is no sign that something is wrong
+    pause = trip.world.policy.lease_poll
+    await clock.sleep(pause if reason.same_run else min(pause, run.wait_for_lease - waited))
+
+
+def _stop_is_owed(machine: Machine) -> bool:
+    """Somebody sent a stop, or meant to, and died over it: nothing is started before the VM was seen off."""
+    lease = machine.lease
+    return lease is not None and lease.phase is Phase.STOPPING and not machine.off and not lease.found.running
 
 
 async def _arm(seen: Seen, trip: Trip) -> None:
@@ -105,14 +127,17 @@ async def _greet(seen: Seen, trip: Trip) -> None:
 
 def _invoking(lease: Lease, now: datetime, trip: Trip) -> Lease:
     policy = trip.world.policy
-    run_deadline = now + policy.boot + trip.run.timeout + policy.grace
-    return replace(lease, phase=Phase.INVOKING, run_deadline=run_deadline, expires_at=now + policy.lease_ttl)
+    deadline, expires_at = now + policy.boot + trip.run.timeout + policy.grace, now + policy.lease_ttl
+    return replace(lease, phase=Phase.INVOKING, asked=True, run_deadline=deadline, expires_at=expires_at)
 
 
 async def _invoke(seen: Seen, trip: Trip) -> Seen:
     run = trip.run
     timeout_seconds = run.timeout.total_seconds()
-    order = StartRequest(job=run.job, params=run.params, timeout_seconds=timeout_seconds, attempt=run.attempt)
+    order = StartRequest(
+        job=run.job, params=run.params, timeout_seconds=timeout_seconds, attempt=_next_attempt(seen, run)
+    )
+    trip.log_offset = 0
     agent = trip.world.agent(agent_ip(run, seen))
     trip.invoked = True
     try:
@@ -120,6 +145,12 @@ async def _invoke(seen: Seen, trip: Trip) -> Seen:
     except (AgentRefused, Busy):
         trip.invoked = False  # a clear no; anything else may have been a yes that we did not hear
         raise
+
+
+def _next_attempt(seen: Seen, run: Run) -> int:
+    """After the last that the ledger knows, or that is remembered: the disk with the ledger may be a new one."""
+    known = seen.machine.lease.recall(run.key, run.mode) if seen.machine.lease else None
+    return max(seen.run.attempt if seen.run else 0, known.attempts if known else 0) + 1
 
 
 async def _follow(seen: Seen, trip: Trip) -> Seen | None:
@@ -160,10 +191,13 @@ def _stopping(lease: Lease, now: datetime, trip: Trip, verdict: Verdict) -> Leas
 
 def _remembering(lease: Lease, now: datetime, trip: Trip, verdict: Verdict) -> Lease:
     policy = trip.world.policy
-    if verdict.outcome not in _FINAL:
+    run, told_before = trip.run, verdict.attempts is not None
+    if verdict.outcome not in _FINAL or not verdict.settled or told_before:
         return lease
     result = _if_small(verdict.result, policy.remembered_result_bytes)
-    ended = Remembered(trip.run.key, verdict.outcome, int(verdict.outcome.exit), now, result)
+    attempts = trip.view.attempt if trip.view else 1
+    exit_code = int(verdict.outcome.exit)
+    ended = Remembered(run.key, verdict.outcome, exit_code, now, result, run.mode, run.meaning, attempts)
     return lease.remembering(ended, policy.remembered_outcomes)
 
 
@@ -182,7 +216,7 @@ async def _release(_seen: Seen, trip: Trip, verdict: Verdict) -> None:
 
 _UP: dict[Move, tuple[str, str, Callable[[Seen, Trip], Awaitable[Seen | None]]]] = {
     Move.CLAIM_LEASE: ("lease", "Taking the lease on {run.instance}", _claim),
-    Move.ARM_DEADLINE: ("deadline", "Arming Google's own limit: off after {run.max_run} at most", _arm),
+    Move.ARM_DEADLINE: ("deadline", "Arming Google's own limit: off after {limit} at most", _arm),
     Move.ATTACH_ADDRESS: ("attach", "Attaching {address.name} ({address.ip})", _attach),
     Move.START_MACHINE: ("start", "Starting {run.instance} in {run.zone}", _start),
     Move.STOP_MACHINE: ("restop", "Stopping {run.instance}: it runs without a limit", _stop_first),

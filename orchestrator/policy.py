@@ -38,6 +38,8 @@ class Policy:
     lease_ttl: timedelta = seconds(180)
     lease_renewal: timedelta = seconds(60)  # a third of the TTL: two renewals may fail
     lease_conflicts: int = 8  # writes by others (deploy, ssh keys) that we merge with before we give up
+    lease_poll: timedelta = seconds(2)  # between looks of those in line for a lease: twenty of them are ten a second
+    attempts: int = 3  # at a run that may be begun again: a Spot VM that goes twice will go again
 
     # Going up.
     start: timedelta = minutes(5)  # START -> RUNNING; usually about ten seconds, for a large GPU VM minutes
@@ -61,6 +63,15 @@ class Policy:
     down: timedelta = minutes(12)  # retries included; after this the clean-up is owed, and we say so
     after_sigterm: timedelta = seconds(8.5)  # Cloud Run kills ten seconds after its SIGTERM
     settle_after_sigterm: timedelta = seconds(0.4)  # what a request in flight may take before the STOP is sent
+
+    # Sweeping.
+    sweep_at_once: int = 8  # VMs: one that does not stop keeps few from their turn, and Google's rate limit is kept
+
+    # Notifying. It comes last, and nothing waits for it for long.
+    notify: Patience = Patience(2, seconds(5), seconds(0.2), seconds(1))
+    sigkill: timedelta = seconds(
+        9.5
+    )  # after its SIGTERM Cloud Run leaves ten seconds, and the receipt is still to print
 
     # Memory. The lease value lives in VM metadata, which holds 256 KB.
     remembered_outcomes: int = 50

@@ -12,7 +12,7 @@ from typing import Protocol
 from orchestrator.events import Event
 from orchestrator.lease import Lease
 from orchestrator.policy import Policy
-from orchestrator.seen import Address, Machine
+from orchestrator.seen import Address, Listing, Machine
 from vm_agent.protocol import Artifact, BootReport, Greeting, Mode, RunView, StartRequest
 
 
@@ -87,14 +87,14 @@ class Addresses(Protocol):
 class Agent(Protocol):
     """The agent in one VM, at one address: who it is, and the run."""
 
-    async def greet(self, epoch: int) -> Greeting | None:
+    async def greet(self, epoch: int | None) -> Greeting | None:
         """Who is there, in one short try; None if nobody answers. AgentRefused if it does not know us.
 
-        The agent keeps the epoch: from then on it refuses every lower one.
+        The agent keeps the epoch: from then on it refuses every lower one. None only asks, and fences nobody off.
         """
 
-    async def find(self, key: str, mode: Mode, attempt: int) -> RunView | None:
-        """The run of that key, if its ledger knows one."""
+    async def find(self, key: str, mode: Mode) -> RunView | None:
+        """The last attempt at the run of that key, if its ledger knows any."""
 
     async def start(self, key: str, epoch: int, mode: Mode, order: StartRequest) -> RunView:
         """Ask for the run. Asking twice is asking once. Busy if another run is live."""
@@ -114,6 +114,16 @@ class Output(Protocol):
 
     def download(self, run_id: str, path: str) -> AsyncIterator[bytes]:
         """One of them, in pieces."""
+
+
+class Inventory(Protocol):
+    """What a whole project has of ours, in all zones and regions."""
+
+    async def machines(self) -> Listing[Machine]:
+        """The VMs that carry our label."""
+
+    async def addresses(self) -> Listing[Address]:
+        """The reserved addresses that carry our label."""
 
 
 class Clock(Protocol):
@@ -140,3 +150,15 @@ class World(Protocol):
     agent: Callable[[str], Agent]  # by IP
     output: Callable[[str], Output]  # by IP
     tell: Callable[[Event], None]
+
+
+class Fleet(Protocol):
+    """All of a project's VMs, for a sweep."""
+
+    policy: Policy
+    inventory: Inventory
+    clock: Clock
+    tell: Callable[[Event], None]
+
+    async def world(self, zone: str, tell: Callable[[Event], None]) -> World:
+        """The world of the VMs of one zone."""

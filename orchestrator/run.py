@@ -18,6 +18,13 @@ class OnRunning(StrEnum):
     ADOPT = "adopt"
 
 
+class OnInterrupt(StrEnum):
+    """What to do about a run that was cut off in the middle."""
+
+    FAIL = "fail"
+    RERUN = "rerun"
+
+
 class Reach(StrEnum):
     """By which of its addresses the agent is called."""
 
@@ -42,9 +49,13 @@ class Run:
     zone: str
     instance: str
     address: str | None  # the reserved address's name
-    attempt: int = 1
+    meaning: str = ""  # what the key stands for: job and params, as a hash
+    windowed: bool = False  # the key is that of a window of time: an earlier attempt's word on it counts
+    attempts_most: int = 1  # a run that was cut off is begun again until it has been begun this often
+    wait_for_lease: timedelta = timedelta(0)  # how long to stand in line behind another run
     execution: str = ""  # the Cloud Run execution, "" elsewhere
     task: int = 0
+    task_attempt: int = 0
     address_policy: AddressPolicy = AddressPolicy.DETACH
     on_running: OnRunning = OnRunning.REFUSE
     reach: Reach = Reach.EXTERNAL
@@ -95,6 +106,8 @@ class Verdict:
     outcome: Outcome
     detail: str = ""
     result: Any = None
+    settled: bool = True  # False: another try may learn more, so this is not what the key is remembered by
+    attempts: int | None = None  # told from memory, of so many attempts; None: it is today's news
 
 
 @dataclass(frozen=True)

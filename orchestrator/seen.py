@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Generic, TypeVar
 
 from orchestrator.lease import Lease
 from vm_agent.protocol import Greeting, RunView
 
 ABSENT = "ABSENT"  # our own word, in the place of a status: there is no such VM (now)
+
+T = TypeVar("T")
+
+OUR_LABEL = ("mayfly", "managed")  # what carries it, a sweep may touch
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,11 @@ class Machine:
         )
 
     @property
+    def labelled_ours(self) -> bool:
+        """Its owner has put it into our hands."""
+        return _ours(self.labels)
+
+    @property
     def running(self) -> bool:
         """It executes our code (or is about to be reachable)."""
         return self.status == "RUNNING"
@@ -96,6 +106,28 @@ class Address:
     ip: str
     users: tuple[str, ...]  # URLs of the resources that use it
     network_tier: str = "PREMIUM"  # an access config must say the same
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def labelled_ours(self) -> bool:
+        """It was reserved for us."""
+        return _ours(self.labels)
+
+
+@dataclass(frozen=True)
+class Listed(Generic[T]):
+    """One thing in a list of the whole project, and its zone or region."""
+
+    place: str
+    thing: T
+
+
+@dataclass(frozen=True)
+class Listing(Generic[T]):
+    """What Google listed, and the places that it could not look into."""
+
+    found: tuple[Listed[T], ...]
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,9 +139,15 @@ class Seen:
     greeting: Greeting | None = None
     run: RunView | None = None
     in_flight: bool = False  # a request of ours was sent, and what came of it is not known yet
+    since: datetime | None = None  # when this run first looked, by Google's clock
     start_unsettled: bool = False  # a START was sent, and nobody told us how it ended: it may still land
 
     @property
     def epoch(self) -> int:
         """The fencing token that goes with every word to the agent; 0 where there is no lease."""
         return self.machine.lease.epoch if self.machine.lease else 0
+
+
+def _ours(labels: dict[str, str]) -> bool:
+    name, value = OUR_LABEL
+    return labels.get(name) == value

@@ -7,7 +7,7 @@ is made from these descriptions.
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -20,7 +20,9 @@ from pydantic_settings import (
 
 from orchestrator.errors import BadUsage
 from orchestrator.lease import AddressPolicy
-from orchestrator.run import OnRunning, Reach
+from orchestrator.notify import may_be_posted_to
+from orchestrator.run import OnInterrupt, OnRunning, Reach
+from orchestrator.spans import parse_duration
 
 TOML_FILE = Path("mayfly.toml")
 LONGEST_TIMEOUT = timedelta(
@@ -33,23 +35,6 @@ _ZONE = r"[a-z]+(?:-[a-z]+)+\d+-[a-z][a-z0-9]*"
 _WITHOUT_GOOGLE = (
     '  (To try it without Google: mayfly emulator --demo, and in another terminal: eval "$(mayfly emulator env)")'
 )
-_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-
-
-def parse_duration(text: object) -> timedelta:
-    """A span of time as people write it: 90s, 45m, 2h, 1h30m, 1d; a bare number is seconds."""
-    if isinstance(text, timedelta):
-        return text
-    written = str(text).strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", written):
-        return timedelta(seconds=float(written))
-    parts = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", written)
-    if not written or parts is None:
-        raise ValueError("is not a duration: write 90s, 45m, 2h or 1h30m")
-    pairs = zip(parts.groups(default="0"), _UNITS.values(), strict=True)
-    return timedelta(seconds=sum(float(count) * unit for count, unit in pairs))
-
-
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
@@ -109,7 +94,21 @@ class Settings(BaseSettings):
     address_policy: AddressPolicy = Field(
         default=AddressPolicy.DETACH,
         description="What becomes of the static IP afterwards: `detach`, `keep` (on the stopped VM: cheaper by the "
-        "hour) or `release` (only an IP that Mayfly itself reserved).",
+        "hour). `release` is for an IP that Mayfly itself reserved, which STATIC_NAME never is.",
+    )
+    once_per: str | None = Field(
+        default=None,
+        description="One run per window of time: `1h`, `2h`, `3h`, `4h`, `6h`, `8h`, `12h` or `1d`. A tick that comes "
+        "twice is answered by the first.",
+    )
+    tz: str = Field(default="UTC", description="The time zone of ONCE_PER: an IANA name such as Asia/Seoul.")
+    on_interrupt: OnInterrupt = Field(
+        default=OnInterrupt.FAIL,
+        description="A run that was cut off: `fail` (exit 5: nobody knows how far it came) or `rerun` (three attempts "
+        "at most; for work that may be done twice).",
+    )
+    wait_for_lease: Duration = Field(
+        default=timedelta(0), description="How long to wait for another run to give the VM back; 0s: exit 6 at once."
     )
     on_running: OnRunning = Field(
         default=OnRunning.REFUSE,
@@ -125,6 +124,11 @@ class Settings(BaseSettings):
         description="What an hour of the VM costs you; the receipt then shows what the run cost.",
     )
     currency: str = Field(default="USD", description="The currency of PRICE_PER_HOUR.")
+    notify_url: SecretStr | None = Field(
+        default=None,
+        description="The incoming webhook of a Slack or Google Chat channel: told of exits 5 and 7, and of each "
+        "sweep that had to act. Whoever has it may post there: keep it secret.",
+    )
     compute_emulator_host: str | None = Field(
         default=None, description="`host:port` of a Compute Engine emulator: no call goes to Google then."
     )
@@ -182,6 +186,13 @@ class Settings(BaseSettings):
             raise ValueError("must be printable ASCII without spaces or line breaks: it travels in a header")
         return key
 
+    @field_validator("notify_url")
+    @classmethod
+    def _a_webhook(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not may_be_posted_to(url.get_secret_value()):
+            raise ValueError("must begin with https:// (http:// only on this machine)")
+        return url
+
     @field_validator("instance", "static_name")
     @classmethod
     def _a_resource(cls, name: str | None) -> str | None:
@@ -205,6 +216,24 @@ class Settings(BaseSettings):
             raise ValueError(f"must be from 1s to {LONGEST_TIMEOUT.days}d")
         return limit
 
+    @field_validator("boot_margin")
+    @classmethod
+    def _within_googles_limit(cls, margin: timedelta, info: ValidationInfo) -> timedelta:
+        parts = [info.data.get("boot_timeout"), info.data.get("timeout"), margin]
+        if sum((part for part in parts if part is not None), timedelta(0)) > LONGEST_TIMEOUT:
+            raise ValueError(
+                f"makes more than {LONGEST_TIMEOUT.days}d with BOOT_TIMEOUT and TIMEOUT: longer than Google lets a VM "
+                "with a limit run"
+            )
+        return margin
+
+    @field_validator("wait_for_lease")
+    @classmethod
+    def _a_wait(cls, wait: timedelta) -> timedelta:
+        if not timedelta(0) <= wait <= timedelta(days=7):  # Cloud Run lets no task run longer
+            raise ValueError("must be from 0s to 7d")
+        return wait
+
     @property
     def on_cloud_run(self) -> bool:
         """Whether Cloud Run started us."""
@@ -225,10 +254,13 @@ class _OurToml(TomlConfigSettingsSource):
             raise BadUsage(f"{TOML_FILE} sets what is no setting: {', '.join(unknown)}. Is it misspelt?")
 
 
-def read_settings(**flags: Any) -> Settings:
+S = TypeVar("S", bound=Settings)
+
+
+def read_settings(kind: type[S] = Settings, /, **flags: Any) -> S:  # type: ignore[assignment] # Settings is an S
     """All settings, or one BadUsage that lists all that is wrong with them. A flag that is None was not given."""
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return kind(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as wrong:
         errors = wrong.errors(include_url=False)
         problems = "\n".join(f"  {_sentence(error)}" for error in errors)
@@ -252,29 +284,3 @@ def _sentence(error: Any) -> str:
     secret = error["input"] is None or "SecretStr" in str(setting.annotation)
     value = "" if secret else f"={error['input']}"
     return f"{name.upper()}{value} {what}"
-
-
-def settings_table() -> str:
-    """The README's table of settings, in Markdown."""
-    rows = ["| name | default | what it is |", "|---|---|---|"]
-    for name, setting in Settings.model_fields.items():
-        rows.append(f"| `{name.upper()}` | {_default(setting)} | {setting.description} |")
-    return "\n".join(rows) + "\n"
-
-
-def _default(setting: Any) -> str:
-    if setting.is_required():
-        return "required"
-    match setting.default:
-        case None | "":
-            return ""
-        case timedelta() as span:
-            return f"`{_written(span)}`"
-        case value:
-            return f"`{value}`"
-
-
-def _written(span: timedelta) -> str:
-    seconds = int(span.total_seconds())
-    unit, size = next((unit, size) for unit, size in _UNITS.items() if seconds % size == 0)
-    return f"{seconds // size}{unit}"

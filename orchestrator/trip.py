@@ -6,11 +6,13 @@ The decisions do not depend on it, except that nothing needs to come down that w
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from orchestrator.errors import MayflyError
 from orchestrator.events import Event, PhaseEnded, PhaseStarted
-from orchestrator.ladder import ours_to_stop
+from orchestrator.ladder import lease_is_ours, ours_to_stop
+from orchestrator.lease import Lease
 from orchestrator.lease_keeper import LeaseKeeper
 from orchestrator.ports import World
 from orchestrator.run import CopiedFile, PhaseTime, Run, Verdict
@@ -28,7 +30,12 @@ class Trip:
         self.keeper = LeaseKeeper(run, world, self.tell)
         self.started_at: datetime = world.clock.now()
         self.touched = False  # something was asked to change: from here on there is a way down
+        self.held = False  # a look has shown the lease as ours
+        self.began = world.clock.monotonic()
+        self.since: datetime | None = None  # the first look, by Google's clock
+        self.waits_for = ""  # what we were told last about a lease that is not free yet
         self.invoked = False  # the agent was asked: from here on the run may be live, whatever we hear
+        self.unread = False  # whom we took over from had asked it, and what became of that we have not read yet
         self.conflicts = 0
         self.in_flight: asyncio.Task[Verdict] | None = None  # the way up, left before its last request had settled
         self.start_unsettled = False  # we sent a START, and do not know that it has landed, or never will
@@ -45,11 +52,19 @@ class Trip:
     def saw(self, seen: Seen) -> Seen:
         """Remember the last look."""
         self.machine, self.address, self.view = seen.machine, seen.address, seen.run or self.view
+        self.since = self.since or seen.machine.seen_at
+        self.held = self.held or lease_is_ours(seen, self.run)
         if ours_to_stop(seen, self.run):
             self.left_on = True
         elif seen.machine.off and not seen.start_unsettled:
             self.left_on = False
         return seen
+
+    def settle_key(self, lease: Lease | None) -> None:
+        """A window is worked out once: what an earlier attempt of this execution's task went by, holds for us too."""
+        run = self.run
+        stored = lease.window_of(run.execution, run.task) if lease and run.windowed and run.execution else None
+        self.run = replace(run, key=stored or run.key)
 
     def tell(self, event: Event) -> None:
         """Whoever listens may fail; that is no reason to leave a VM on."""

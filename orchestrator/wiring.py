@@ -15,9 +15,10 @@ from orchestrator.agent_client import AgentClient
 from orchestrator.clock import SystemClock
 from orchestrator.events import Event
 from orchestrator.google_compute import GoogleCompute, open_google
+from orchestrator.keys import meaning_of, window_key
 from orchestrator.policy import Policy
 from orchestrator.ports import Addresses, Agent, Clock, Leases, Machines, Output
-from orchestrator.run import Run
+from orchestrator.run import OnInterrupt, Run
 from orchestrator.secrets import open_secrets
 from orchestrator.settings import Settings
 from vm_agent.protocol import Job, Mode
@@ -66,15 +67,22 @@ def make_run(
     key: str | None,
     now: datetime,
 ) -> Run:
-    """The run as ordered. Without a `key` it is this Cloud Run task's own, the same for all its attempts."""
+    """The run as ordered. Without a `key` it is its window's, else this Cloud Run task's own."""
+    meaning = meaning_of(job, params)
+    window = window_key(settings.once_per, settings.tz, now, meaning) if settings.once_per and not key else None
     return Run(
-        key=key or _key_of_task(settings) or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
+        key=key or window or _key_of_task(settings) or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
+        meaning=meaning,
+        windowed=window is not None,
+        attempts_most=policy.attempts if settings.on_interrupt is OnInterrupt.RERUN else 1,
+        wait_for_lease=settings.wait_for_lease,
+        task_attempt=settings.cloud_run_task_attempt,
         mode=mode,
         job=job,
         params=params,
         timeout=settings.timeout,
         max_run=policy.boot + settings.timeout + policy.boot_margin,
-        holder=_holder(settings),
+        holder=holder(settings),
         nonce=secrets.token_hex(8),
         project=settings.project_id,
         region=settings.region,
@@ -98,7 +106,7 @@ async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event],
     """The world of one run; the clients are closed afterwards, and nobody waits for a request still in flight."""
     clock = SystemClock()
     google, api_key = await asyncio.gather(
-        asyncio.to_thread(_open_google, settings, policy, clock), _agent_key(settings, policy, clock)
+        asyncio.to_thread(_open_google, settings, policy, clock), agent_key(settings, policy, clock)
     )
     clients: dict[str, AgentClient] = {}
 
@@ -116,12 +124,17 @@ async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event],
 
 
 def _open_google(settings: Settings, policy: Policy, clock: Clock) -> GoogleCompute:
+    return open_google(settings.project_id, settings.region, settings.zone, policy, clock, compute_endpoint(settings))
+
+
+def compute_endpoint(settings: Settings) -> str | None:
+    """Where Compute Engine answers; None: at Google's."""
     host = settings.compute_emulator_host
-    endpoint = host if host is None or "://" in host else f"http://{host}"
-    return open_google(settings.project_id, settings.region, settings.zone, policy, clock, endpoint)
+    return host if host is None or "://" in host else f"http://{host}"
 
 
-async def _agent_key(settings: Settings, policy: Policy, clock: Clock) -> str:
+async def agent_key(settings: Settings, policy: Policy, clock: Clock) -> str:
+    """The key that agents know us by: from the settings, else from Secret Manager."""
     if settings.agent_key is not None:
         return settings.agent_key.get_secret_value()
     emulator = settings.secret_manager_emulator_host
@@ -135,7 +148,8 @@ def _key_of_task(settings: Settings) -> str | None:
     return f"{settings.cloud_run_execution}-{settings.cloud_run_task_index}"
 
 
-def _holder(settings: Settings) -> str:
+def holder(settings: Settings) -> str:
+    """Who we are, for the person who finds our lease."""
     if settings.cloud_run_execution is not None:
         task = f"task {settings.cloud_run_task_index}, attempt {settings.cloud_run_task_attempt}"
         return f"Cloud Run execution {settings.cloud_run_execution} ({task})"

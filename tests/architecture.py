@@ -24,11 +24,11 @@ ARROWS = {
 }
 
 # The layers of the orchestrator. A file in none of them is a verb: it sees everything but adaptors and edges.
-NOUNS = ("errors", "run", "seen", "policy", "lease", "events")
-JUDGEMENT = ("ladder", "goal", "placement", "abandoned")
+NOUNS = ("errors", "run", "seen", "policy", "lease", "events", "swept", "spans")
+JUDGEMENT = ("ladder", "goal", "claims", "keys", "placement", "abandoned", "notice")
 PORTS = ("ports",)
-ADAPTORS = ("google_*", "agent_client", "agent_errors", "secrets", "patience", "clock", "threads")
-EDGES = ("settings", "telemetry", "wiring")
+ADAPTORS = ("google_*", "agent_client", "agent_errors", "secrets", "patience", "clock", "threads", "notify")
+EDGES = ("settings", "settings_table", "sweep_settings", "telemetry", "wiring", "fleet")
 SEES = {
     NOUNS: NOUNS,
     JUDGEMENT: NOUNS + JUDGEMENT,
@@ -39,7 +39,8 @@ SEES = {
 # Each foreign library has its border posts; nobody else imports it. (module, where)
 BORDERS = (
     ("google", ("orchestrator/google_*.py", "orchestrator/secrets.py")),
-    ("httpx", ("orchestrator/agent_client.py", "vm_agent/gateway*", "mayfly/*")),
+    # notify speaks HTTP to a chat's webhook: no agent, and no key of ours goes with it.
+    ("httpx", ("orchestrator/agent_client.py", "orchestrator/notify.py", "vm_agent/gateway*", "mayfly/*")),
     ("tenacity", ("orchestrator/patience.py",)),
 )
 

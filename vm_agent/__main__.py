@@ -8,22 +8,25 @@ import logging
 import sys
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from vm_agent import identity, serving
+from vm_agent import identity, policy, serving
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
 from vm_agent.auth import ApiKey
 from vm_agent.cgroups import writable_group
+from vm_agent.clock import MachineClock
+from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
 from vm_agent.gpu import ChildProbe
+from vm_agent.hold import Banner
 from vm_agent.identity import Identity, Metadata, NoMetadata
 from vm_agent.ledger import Ledger, LostLedger
 from vm_agent.power import PowerButton
 from vm_agent.problems import LedgerLost
 from vm_agent.process import LocalProcesses
+from vm_agent.pulse import PulseFile
 from vm_agent.runs import Runs
 from vm_agent.settings import BadSetting, Settings, from_environment
 
@@ -67,7 +70,14 @@ async def _serve(settings: Settings, host: str | None, port: int) -> None:
 
 
 def _agent(settings: Settings, metadata: Metadata | NoMetadata) -> Agent:
-    boot_id = identity.boot_id(settings.root)
+    clock, boot_id = MachineClock(), identity.boot_id(settings.root)
+    deadman = Deadman(
+        clock,
+        PulseFile(settings.root / "run/mayfly/pulse"),
+        Banner(settings.root / "run/motd.d/mayfly-hold"),
+        silence_seconds=settings.silence_seconds,
+        run_grace_seconds=settings.stop_grace_seconds + policy.KEEPER_GRACE_SECONDS + policy.DEADMAN_RUN_GRACE_SECONDS,
+    )
     ledger = _ledger(settings.state / "ledger.db")
     processes = LocalProcesses(
         app=settings.app,
@@ -77,11 +87,13 @@ def _agent(settings: Settings, metadata: Metadata | NoMetadata) -> Agent:
         groups=None if settings.emulated else writable_group(),
     )
     return Agent(
-        runs=Runs(ledger, processes, settings.state / "runs", settings.jobs, _now, _new_id),
-        fence=Fence(ledger, metadata, _now),
+        runs=Runs(ledger, processes, settings.state / "runs", settings.jobs, clock.now, _new_id, deadman),
+        fence=Fence(ledger, metadata, clock.now),
         identity=Identity(metadata, boot_id),
         gpu_probe=ChildProbe(),
         power=PowerButton(_poweroff(settings, metadata)),
+        deadman=deadman,
+        metadata=metadata,
         credentials=[ApiKey(settings.api_key)],
         version=importlib.metadata.version("mayfly"),
         gpu_required=settings.gpu_required,
@@ -134,10 +146,6 @@ def _only_agent(state: Path) -> TextIO:
     except OSError as problem:
         raise BadSetting(f"cannot use the state folder {state}: {problem.strerror}") from problem
     return lock
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _new_id() -> str:

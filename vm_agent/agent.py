@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from vm_agent import policy
 from vm_agent.auth import Credential
+from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
 from vm_agent.gpu import GpuProbe, NoGpu
 from vm_agent.problems import LedgerLost, NotReady
-from vm_agent.protocol import Gpu, Greeting, Health
+from vm_agent.protocol import LEASE_ATTRIBUTE, Gpu, Greeting, Health
 from vm_agent.runs import Runs
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,19 @@ class Self(Protocol):
 class Power(Protocol):
     """The machine's power button."""
 
+    @property
+    def ours(self) -> bool:
+        """Whether this machine is ours to turn off."""
+
     async def off(self) -> None:
-        """Ask the machine to power off. Refused where it is not ours to turn off."""
+        """Ask the machine to power off. Refused where it is not ours."""
+
+
+class Attributes(Protocol):
+    """The VM's metadata."""
+
+    async def attributes(self, tag: str) -> tuple[Mapping[str, str], str]:
+        """All of them and their tag, once that is another than `tag`, or after a while. OSError: nobody knows."""
 
 
 @dataclass
@@ -47,24 +59,36 @@ class Agent:
     identity: Self
     gpu_probe: GpuProbe
     power: Power
+    deadman: Deadman
+    metadata: Attributes
     credentials: Sequence[Credential]
     version: str
     gpu_required: bool = False
     _health: Health = field(default_factory=lambda: Health(status="starting", stage="recovery"))
     _gpus: list[Gpu] | None = None
-    _preparing: asyncio.Task[None] | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def begin(self) -> None:
-        """Start getting ready; health says how far it is."""
-        self._preparing = asyncio.create_task(self._prepare())
+        """Arm the dead-man, then start getting ready; health says how far it is."""
+        doing = [self._prepare()]
+        if self.power.ours:
+            self.deadman.arm()
+            doing = [self.deadman.watch(self.turn_off), self._listen(), *doing]
+        self._tasks = {asyncio.create_task(work) for work in doing}
 
     async def end(self) -> None:
         """Leave in order: what was live is ended and recorded if the time allows."""
         self.runs.leave()
-        if self._preparing:
-            self._preparing.cancel()
-            await asyncio.wait({self._preparing})
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.runs.left()
+
+    async def turn_off(self) -> None:
+        """Power the machine off. From here on nothing is accepted: it would be cut off."""
+        if self.power.ours:
+            self.runs.leave()
+        await self.power.off()
 
     def health(self) -> Health:
         """What anybody may know."""
@@ -92,6 +116,20 @@ class Agent:
         """Raise NotReady unless a run could start now."""
         if (health := self.health()).status != "ok":
             raise NotReady(f"{health.stage}: {health.detail or health.status}")
+
+    async def _listen(self) -> None:
+        """Hear what changes in the metadata: a lease renewed is a word, and the epoch of a new one counts at once."""
+        tag = ""
+        while True:
+            try:
+                attributes, tag = await self.metadata.attributes(tag)
+                self.deadman.saw(attributes)
+                self.fence.observe(attributes.get(LEASE_ATTRIBUTE))
+            except OSError:
+                tag = ""  # silence
+            except Exception:  # a ledger that is lost, say: no reason to hear nothing more
+                log.exception("what the metadata say was not taken in")
+            await asyncio.sleep(policy.METADATA_PAUSE_SECONDS)
 
     async def _prepare(self) -> None:
         try:

@@ -42,7 +42,7 @@ def create_app(agent: Agent) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, _misunderstood)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _crashed)
-    return Door(app, credentials=agent.credentials, fence=agent.fence)
+    return Door(app, credentials=agent.credentials, fence=agent.fence, heard=agent.deadman.word)
 
 
 @router.get("/")
@@ -57,12 +57,12 @@ async def health(request: Request) -> Response:
 
 @router.post("/poweroff")
 async def power_off(request: Request) -> Response:
-    """Turn the machine off. Not under a live run: cancel that first."""
+    """Turn the machine off. Not under a run inside its deadline, whoever asks: cancel that first."""
     agent = agent_of(request)
     await agent.fence.admit(epoch_of(request))
-    if live := agent.runs.live():
-        raise Busy(f"run {live.id} is {live.state}")
-    await agent.power.off()
+    if agent.deadman.minds_a_run:
+        raise Busy("a run is in progress: cancel it first")
+    await agent.turn_off()
     return Response(status_code=202)
 
 

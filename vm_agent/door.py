@@ -5,10 +5,10 @@ Plain ASGI around the whole app, so that a path that does not exist is as closed
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vm_agent.auth import Caller, Credential
 from vm_agent.fence import Fence
@@ -22,12 +22,15 @@ log = logging.getLogger(__name__)
 class Door:
     """Lets a request in with `scope["state"]["caller"]` and `["epoch"]` set, or answers it itself."""
 
-    def __init__(self, app: ASGIApp, *, credentials: Sequence[Credential], fence: Fence) -> None:
+    def __init__(
+        self, app: ASGIApp, *, credentials: Sequence[Credential], fence: Fence, heard: Callable[[], None]
+    ) -> None:
         if not credentials:
             raise ValueError("without a way to authenticate the agent would obey anybody")
         self._app = app
         self._credentials = credentials
         self._fence = fence
+        self._heard = heard  # somebody whom we know is there
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
@@ -40,7 +43,17 @@ class Door:
         except Refused as refused:
             await problem(refused)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, self._listening(send) if scope["state"]["caller"] else send)
+
+    def _listening(self, send: Send) -> Send:
+        """Who takes what we say is still there, an hour's download long."""
+        self._heard()
+
+        async def sent(message: Message) -> None:
+            await send(message)
+            self._heard()
+
+        return sent
 
     async def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

@@ -34,6 +34,10 @@ class Fence:
             raise StaleEpoch(f"epoch {epoch} is over: {highest} has spoken")
         self.ledger.raise_epoch(epoch)
 
+    def observe(self, lease: str | None) -> None:
+        """The lease in the VM's metadata has changed: its epoch counts from now on, even if nobody has called yet."""
+        self.ledger.raise_epoch(_epoch(_parsed(lease)))
+
     async def admit(self, epoch: int | None) -> None:
         """Let a command pass, or raise StaleEpoch or LeaseLive. The lease in the VM's metadata has its say too."""
         try:

@@ -1,14 +1,25 @@
 """Which machine this is: the metadata server of Compute Engine, read over a plain socket; and the kernel's boot id."""
 
 import asyncio
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic_core import from_json
 
 from vm_agent import policy
 from vm_agent.protocol import LEASE_ATTRIBUTE
 
 _REPLY_BYTES_MAX = 1 << 20
 _NOT_FOUND = 404
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: str
+    tag: str  # its ETag
 
 
 @dataclass(frozen=True)
@@ -19,22 +30,41 @@ class Metadata:
 
     async def read(self, path: str) -> str | None:
         """The value below computeMetadata/v1/, None if there is none. OSError when no answer can be had."""
-        try:
-            async with asyncio.timeout(policy.METADATA_SECONDS):
-                status, body = await self._get(path)
-        except TimeoutError as problem:
-            raise OSError(f"no answer from the metadata server at {self.host}") from problem
-        if status == _NOT_FOUND:
+        answer = await self._ask(path, policy.METADATA_SECONDS)
+        if answer.status == _NOT_FOUND:
             return None
-        if status != 200:  # noqa: PLR2004 - HTTP's own word for success
-            raise OSError(f"the metadata server answered {status} for {path}")
-        return body
+        if answer.status != 200:  # noqa: PLR2004 - HTTP's own word for success
+            raise OSError(f"the metadata server answered {answer.status} for {path}")
+        return answer.body
 
     async def lease(self) -> str | None:
         """The lease on this VM, as the orchestrator wrote it."""
         return await self.read(f"instance/attributes/{LEASE_ATTRIBUTE}")
 
-    async def _get(self, path: str) -> tuple[int, str]:
+    async def attributes(self, tag: str) -> tuple[Mapping[str, str], str]:
+        """The VM's attributes and their tag, once that is another than `tag`, or a minute later; "": at once.
+
+        OSError when they cannot be had.
+        """
+        hang = policy.METADATA_HANG_SECONDS if tag else 0
+        wait = f"&wait_for_change=true&timeout_sec={hang}&last_etag={tag}" if tag else ""
+        answer = await self._ask(f"instance/attributes/?recursive=true&alt=json{wait}", hang + policy.METADATA_SECONDS)
+        try:
+            found = from_json(answer.body)
+        except ValueError as problem:
+            raise OSError("the metadata server's answer broke off") from problem
+        if answer.status != 200 or not isinstance(found, dict):  # noqa: PLR2004 - HTTP's own word for success
+            raise OSError(f"the metadata server answered {answer.status} for the attributes")
+        return {str(name): str(value) for name, value in found.items()}, answer.tag
+
+    async def _ask(self, path: str, seconds: float) -> "_Answer":
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._get(path)
+        except TimeoutError as problem:
+            raise OSError(f"no answer from the metadata server at {self.host}") from problem
+
+    async def _get(self, path: str) -> "_Answer":
         address, _, port = self.host.partition(":")
         reader, writer = await asyncio.open_connection(address, int(port or 80))
         try:
@@ -45,7 +75,8 @@ class Metadata:
         finally:
             writer.close()
         try:
-            return int(head.split(None, 2)[1]), body.decode("utf-8")
+            tag = re.search(rb"(?im)^etag: *([!-~]+)", head)
+            return _Answer(int(head.split(None, 2)[1]), body.decode("utf-8"), tag[1].decode("ascii") if tag else "")
         except (IndexError, ValueError) as problem:
             raise OSError(f"the metadata server at {self.host} does not speak HTTP") from problem
 
@@ -60,6 +91,11 @@ class NoMetadata:
     async def lease(self) -> str | None:
         """Nobody can lease this machine."""
         return None
+
+    async def attributes(self, tag: str) -> tuple[Mapping[str, str], str]:  # noqa: ARG002
+        """There are none, and there never will be."""
+        await asyncio.Event().wait()
+        raise AssertionError
 
 
 @dataclass(frozen=True)

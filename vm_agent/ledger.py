@@ -84,19 +84,17 @@ class Ledger:
             self._ask("UPDATE epoch SET highest = ? WHERE highest < ?", epoch, epoch)
 
     def accept(self, view: RunView, fingerprint: str) -> tuple[RunView, bool]:
-        """Record a new run and say True, or give the run that this key already means and say False.
+        """Record a new run and say True, or give the run that was asked for already and say False.
 
+        A further attempt is a new run only when the last one was INTERRUPTED; else it means that last one.
         Raises KeyReused, Busy or AttemptRefused.
         """
         with self._transaction():
             attempts = {run.attempt: run for run in self._attempts(view.key, view.mode, fingerprint)}
-            if known := attempts.get(view.attempt):
+            if known := _meant(view.attempt, attempts):
                 return known, False
             if live := self.live():
                 raise Busy(f"run {live.id} (key {live.key!r}, {live.mode}) is {live.state}")
-            before = attempts.get(view.attempt - 1)
-            if attempts and not (before and before.state is State.INTERRUPTED):
-                raise AttemptRefused(f"attempts of key {view.key!r} so far: {_list(attempts)}")
             self._insert(view, fingerprint)
             return view, True
 
@@ -190,9 +188,24 @@ class LostLedger(Ledger):
         raise LedgerLost(self._why)
 
 
+def _meant(attempt: int, attempts: Mapping[int, RunView]) -> RunView | None:
+    """The run that this attempt of a key means among those there were; None if it is to be a new one.
+
+    A ledger without any takes the caller's word that there were others before: in create mode the VM is a new one.
+    """
+    if not attempts or attempt in attempts:
+        return attempts.get(attempt)
+    last = max(attempts)
+    if attempt > last and attempts[last].state is not State.INTERRUPTED:
+        return attempts[last]
+    if attempt != last + 1:
+        raise AttemptRefused(f"attempt {attempt}; those so far: {_list(attempts)}")
+    return None
+
+
 def _json(mark: Mark | None) -> str | None:
     return dumps(asdict(mark)) if mark else None
 
 
 def _list(attempts: Mapping[int, RunView]) -> str:
-    return ", ".join(f"{number} {run.state}" for number, run in sorted(attempts.items())) or "none"
+    return ", ".join(f"{number} {run.state}" for number, run in sorted(attempts.items()))

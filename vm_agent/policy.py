@@ -30,6 +30,21 @@ REQUEST_HEAD_SECONDS = 10.0  # for a request's head to come, lest silent connect
 METADATA_SECONDS = (
     2.0  # one read of the metadata server: it answers in a millisecond, or is being maintained for a second
 )
+METADATA_HANG_SECONDS = (
+    60  # a question that waits for a change is asked again then; Google's own guest agent does the same
+)
+METADATA_PAUSE_SECONDS = 1.0  # between two such questions, lest a server that does not wait, or fails, be hammered
+
+DEADMAN_SILENCE_SECONDS = 180.0  # the lease is renewed once a minute: two renewals may be missed
+DEADMAN_SILENCE_SECONDS_MIN = 1.0
+DEADMAN_SILENCE_SECONDS_MAX = 3600.0  # an idle hour is the most that a setting may cost
+DEADMAN_RUN_GRACE_SECONDS = 60.0  # on top of the run's own graces: to count its artifacts, to tell how it ended
+DEADMAN_LISTEN_SECONDS = 15.0  # who has just started, or was frozen, hears what has piled up before it judges
+DEADMAN_LOOK_SECONDS = 5.0  # between two looks; the pulse on disk is that old at most, startup.sh counts on it
+DEADMAN_LOOK_SECONDS_MIN = 0.05
+POWEROFF_REPEAT_SECONDS = 60.0  # a system that shuts down is gone before
+HOLD_SECONDS_MAX = 24 * 3600.0  # a forgotten hold costs a day, not a month
+
 GPU_PROBE_SECONDS = 60.0  # a driver's first initialisation without persistence mode takes seconds per GPU
 GPU_PROBE_END_SECONDS = 1.0  # for a killed probe to be gone
 GPU_RETRY_SECONDS = 2.0  # a driver that is still being installed comes up minutes after boot: look again soon

@@ -16,6 +16,11 @@ class PowerButton:
 
     command: Sequence[str] | None  # None: this machine is not ours to turn off
 
+    @property
+    def ours(self) -> bool:
+        """Whether we may press it."""
+        return self.command is not None
+
     async def off(self) -> None:
         """Ask. The system's own SIGTERM follows; nothing more is heard from here."""
         if self.command is None:

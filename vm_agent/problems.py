@@ -92,7 +92,7 @@ class Busy(Refused):
 
 
 class AttemptRefused(Refused):
-    """The attempt before this one was not interrupted."""
+    """This attempt is out of turn."""
 
     status, code = 409, "attempt-refused"
 

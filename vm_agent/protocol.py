@@ -10,7 +10,7 @@ The only module of this package that others may import, and it imports nothing o
     GET  /runs/{id}/logs?offset=N&wait=S   bytes from offset; LOG_NEXT_HEADER and LOG_COMPLETE_HEADER say how to go on
     GET  /runs/{id}/artifacts[/{path}]     ArtifactList, or one file (range requests)
     POST /runs/{id}/cancel      202 RunView
-    POST /poweroff              202
+    POST /poweroff              202; not under a run that is inside its deadline (409): cancel that first
 Errors are RFC 9457 problem details (PROBLEM_MEDIA_TYPE).
 """
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vm_agent import policy
 from vm_agent.bell import Bell
+from vm_agent.deadman import Deadman
 from vm_agent.ending import Verdict
 from vm_agent.ledger import Ledger
 from vm_agent.problems import NotReady
@@ -31,6 +32,7 @@ class Runs:
     defaults: Mapping[Mode, Job]
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    deadman: Deadman
     bell: Bell = field(default_factory=Bell)  # rings whenever a run, its log or its progress changes
     broken: str | None = None  # why nothing can be promised any more
     closing: bool = False
@@ -62,6 +64,7 @@ class Runs:
         if new:
             log.info("run %s accepted: key=%s mode=%s attempt=%s", view.id, key, mode, view.attempt)
             self._live, self._cancelled = view, False
+            self.deadman.began(request.timeout_seconds)
             order = Order(
                 view.id, self.folder_of(view.id), job, mode, request.params, request.timeout_seconds, deadline
             )
@@ -147,6 +150,7 @@ class Runs:
                 self._child.abandon()
         finally:
             self._child = None
+            self.deadman.ended()
             self.bell.ring()
 
     async def _execute(self, order: Order) -> None:
@@ -157,6 +161,7 @@ class Runs:
             failure = Failure(detail=f"the run's process could not be started: {problem}")
             return self._settle(self._live, Verdict(State.FAILED, failure=failure))
         self._live = self.ledger.advance(self._live, State.RUNNING, mark=child.mark, started_at=self.now())
+        self.deadman.began(order.timeout_seconds, child.mark.pid)
         self.bell.ring()
         if self.closing:
             child.abandon()

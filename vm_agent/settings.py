@@ -33,6 +33,7 @@ class Settings:
     jobs: Mapping[Mode, Job]
     gpu_required: bool
     stop_grace_seconds: float
+    silence_seconds: float
     poweroff: Sequence[str] | None
     job_environment: Mapping[str, str]
 
@@ -57,7 +58,16 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         metadata_host=environment.get("GCE_METADATA_HOST") or None,
         jobs=_jobs(environment.get("MAYFLY_JOB", "")),
         gpu_required=environment.get("MAYFLY_REQUIRE_GPU", "").lower() in {"1", "true", "yes"},
-        stop_grace_seconds=_seconds(environment.get("MAYFLY_STOP_GRACE_SECONDS", ""), policy.STOP_GRACE_SECONDS),
+        stop_grace_seconds=_seconds(
+            environment, "MAYFLY_STOP_GRACE_SECONDS", policy.STOP_GRACE_SECONDS, 0, policy.STOP_GRACE_SECONDS_MAX
+        ),
+        silence_seconds=_seconds(
+            environment,
+            "MAYFLY_DEADMAN_SILENCE_SECONDS",
+            policy.DEADMAN_SILENCE_SECONDS,
+            policy.DEADMAN_SILENCE_SECONDS_MIN,
+            policy.DEADMAN_SILENCE_SECONDS_MAX,
+        ),
         poweroff=shlex.split(environment.get("MAYFLY_POWEROFF", "")) or None,
         job_environment={name: value for name, value in environment.items() if name not in _WITHHELD},
     )
@@ -69,14 +79,14 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str, default: float) -> float:
+def _seconds(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
+    text = environment.get(name, "")
     try:
         seconds = float(text) if text.strip() else default
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= policy.STOP_GRACE_SECONDS_MAX:
-        limit = policy.STOP_GRACE_SECONDS_MAX
-        raise BadSetting(f"MAYFLY_STOP_GRACE_SECONDS is {text!r}, not a number of seconds up to {limit:.0f}")
+    if not least <= seconds <= most:
+        raise BadSetting(f"{name} is {text!r}, not a number of seconds from {least:.0f} to {most:.0f}")
     return seconds
 
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -19,13 +18,17 @@ import psutil
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
 from vm_agent.auth import ApiKey
+from vm_agent.clock import Clock, MachineClock
+from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
 from vm_agent.gpu import NoGpu
+from vm_agent.hold import Banner
 from vm_agent.identity import Identity, NoMetadata
 from vm_agent.ledger import Ledger
 from vm_agent.power import PowerButton
 from vm_agent.process import LocalProcesses
 from vm_agent.protocol import START_MEDIA_TYPE, FunctionJob, Mode
+from vm_agent.pulse import PulseFile
 from vm_agent.runs import Runs
 
 KEY = "open sesame"
@@ -64,10 +67,16 @@ def write_main(folder: Path, source: str) -> Path:
     return app
 
 
+def a_deadman(folder: Path, clock: Clock) -> Deadman:
+    """The dead-man of the agent whose disk is `folder`."""
+    return Deadman(clock, PulseFile(folder / "pulse"), Banner(folder / "banner"))
+
+
 def an_agent(folder: Path, **changes: Any) -> Agent:
     """The agent whose disk is `folder`."""
     ledger = Ledger(folder / "state" / "ledger.db")
-    metadata = changes.pop("metadata", NoMetadata())
+    metadata, clock = changes.pop("metadata", NoMetadata()), MachineClock()
+    deadman = changes.pop("deadman", None) or a_deadman(folder, clock)
     processes = LocalProcesses(
         app=folder / "app",
         environment=dict(os.environ),
@@ -77,11 +86,15 @@ def an_agent(folder: Path, **changes: Any) -> Agent:
     )
     defaults = {mode: FunctionJob(function=f"main:{mode}") for mode in Mode}
     parts: dict[str, Any] = {
-        "runs": Runs(ledger, processes, folder / "state" / "runs", defaults, _now, lambda: uuid4().hex[:16]),
-        "fence": Fence(ledger, metadata, _now),
+        "runs": Runs(
+            ledger, processes, folder / "state" / "runs", defaults, clock.now, lambda: uuid4().hex[:16], deadman
+        ),
+        "fence": Fence(ledger, metadata, clock.now),
         "identity": Identity(metadata, "boot-1"),
         "gpu_probe": Gpus(),
         "power": PowerButton(None),
+        "deadman": deadman,
+        "metadata": metadata,
         "credentials": [ApiKey(KEY)],
         "version": "0",
     }
@@ -201,7 +214,3 @@ async def _url(lines: asyncio.StreamReader) -> str:
             return line.decode().rpartition("listening on ")[2].strip()
         said = [*said, line]
     raise AssertionError(b"".join(said).decode())
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -1,29 +1,10 @@
 """A disk that is full, spoiled or not ours: the agent says so, and never that there was no run."""
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.contract.agent_at_work import agent_process, an_agent, at_work, ready, result_of, start, write_main
-from vm_agent.policy import RESERVE_BYTES
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder with room for a few megabytes."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    options = f"size={RESERVE_BYTES * 4}"
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip(
-            "we may mount nothing here; to run this test: as root, in a container with `docker run --privileged`"
-        )
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
-
 
 FILLS = """
 import os

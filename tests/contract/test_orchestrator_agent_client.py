@@ -66,14 +66,14 @@ async def finished(agent: AgentClient, view: RunView) -> RunView:
 
 
 async def test_a_run_is_started_followed_and_its_output_fetched(agent: AgentClient) -> None:
-    assert await agent.find("monday", Mode.RUN, 1) is None
+    assert await agent.find("monday", Mode.RUN) is None
     started = await agent.start("monday", 1, Mode.RUN, StartRequest())
     assert (await agent.start("monday", 1, Mode.RUN, StartRequest())).id == started.id
     ended = await finished(agent, started)
     assert (ended.state, ended.result) == (State.SUCCEEDED, {"answer": 42})
     assert await agent.follow(ended) == ended
-    assert await agent.find("monday", Mode.RUN, 1) == ended
-    assert await agent.find("monday", Mode.TEST, 1) is None
+    assert await agent.find("monday", Mode.RUN) == ended
+    assert await agent.find("monday", Mode.TEST) is None
     assert await agent.read_log(ended.id, 0) == (b"hello\n", 6, True)
     assert await agent.read_log(ended.id, 4) == (b"o\n", 6, True)
     [artifact] = await agent.artifacts(ended.id)
@@ -112,7 +112,7 @@ async def test_an_epoch_that_is_over_is_busy(agent: AgentClient) -> None:
 
 async def test_a_wrong_key_names_the_settings_and_never_shows_itself(agent_url: str) -> None:
     async with client_of(agent_url, "wrong-but-secret") as client:
-        for asked in (client.greet(1), client.find("k", Mode.RUN, 1), client.artifacts("r1")):
+        for asked in (client.greet(1), client.find("k", Mode.RUN), client.artifacts("r1")):
             with pytest.raises(AgentRefused, match="AGENT_KEY") as caught:
                 await asked
             assert "wrong-but-secret" not in f"{caught.value!r} {client!r}"
@@ -134,7 +134,7 @@ async def test_nobody_at_home_is_no_greeting_and_silence_for_everything_else(unu
     async with client_of(f"http://127.0.0.1:{unused_tcp_port}") as client:
         assert await client.greet(1) is None
         with pytest.raises(AgentSilent, match="does not answer"):
-            await client.find("k", Mode.RUN, 1)
+            await client.find("k", Mode.RUN)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ async def test_an_agent_that_is_not_ready_is_asked_again() -> None:
         return answers.pop(0)
 
     async with serving(say) as url, client_of(url) as client:
-        assert await client.find("k", Mode.RUN, 1) is None
+        assert await client.find("k", Mode.RUN) is None
 
 
 async def test_a_start_that_was_sent_is_settled_before_its_cancellation_shows() -> None:

@@ -74,6 +74,8 @@ class Google:
         if path.startswith(f"{INSTANCE}attributes/"):
             return self.attributes.get(path.removeprefix(f"{INSTANCE}attributes/"))
         return {
+            f"{INSTANCE}name": "gpu-vm",
+            f"{INSTANCE}zone": "projects/123/zones/us-central1-a",
             f"{INSTANCE}network-interfaces/0/ip": "127.0.0.1",
             f"{INSTANCE}service-accounts/default/token": json.dumps({"access_token": TOKEN, "expires_in": 3599}),
             "/computeMetadata/v1/project/project-id": "demo",

@@ -99,7 +99,9 @@ def test_a_command_after_two_dashes_runs_on_the_vm(cloud: Running, tmp_path: Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_incident_11_a_signal_brings_everything_down_and_is_exit_143(cloud: Running, tmp_path: Path, number: signal.Signals):
+def test_incident_11_a_signal_brings_everything_down_and_is_exit_143(
+    cloud: Running, tmp_path: Path, number: signal.Signals
+):
     process = mayfly(cloud, tmp_path / "cwd", "run", "main:for_ever")
     wait_for("Running the job", process)
     process.send_signal(number)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ class Lab:
         called_off: asyncio.Event | None = None,
         bugs: Mapping[str, list[Exception]] | None = None,
         tell: Callable[[Event], None] | None = None,
+        now: datetime | None = None,
         **settings: Any,
     ) -> Receipt:
         """`mayfly run JOB`, in this process. `bugs`: what verbs of a port ("machines.start,stop") raise at first."""
@@ -109,8 +111,8 @@ class Lab:
         async with open_world(chosen, policy, tell or self.told.append) as world:
             for verb, errors in (bugs or {}).items():
                 _plant(world, verb, errors)
-            now = world.clock.now()
-            run = make_run(chosen, policy, mode=mode, job=wanted, params=dict(params or {}), key=key, now=now)
+            given = dict(params or {})
+            run = make_run(chosen, policy, mode=mode, job=wanted, params=given, key=key, now=now or world.clock.now())
             return await drive(run, world, called_off or asyncio.Event())
 
     @property
@@ -133,26 +135,45 @@ class Lab:
         changes = [entry for entry in self.emulator.history() if entry["kind"] == "state"]
         return [entry["to"] for entry in changes if entry["resource"].endswith(resource)]
 
-    async def vm(self) -> dict[str, Any]:
+    async def vm(self, name: str = "gpu-vm") -> dict[str, Any]:
         """The VM as the cloud shows it now."""
-        return await self._ask("compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm")
+        return await self._ask(f"compute/v1/projects/demo/zones/us-central1-a/instances/{name}")
 
-    async def address(self) -> dict[str, Any]:
+    async def address(self, name: str = "gpu-ip") -> dict[str, Any]:
         """The reserved address as the cloud shows it now."""
-        return await self._ask("compute/v1/projects/demo/regions/us-central1/addresses/gpu-ip")
+        return await self._ask(f"compute/v1/projects/demo/regions/us-central1/addresses/{name}")
 
-    async def lease(self) -> Lease | None:
+    async def lease(self, vm: str = "gpu-vm") -> Lease | None:
         """The lease in the VM's metadata."""
-        items = (await self.vm())["metadata"].get("items", [])
+        items = (await self.vm(vm))["metadata"].get("items", [])
         return read_lease({item["key"]: item["value"] for item in items}.get("mayfly-lease"))
 
-    async def write_lease(self, value: str | None) -> None:
+    async def write_lease(self, value: str | None, vm: str = "gpu-vm") -> None:
         """As anybody could who may write the VM's metadata; None wipes it off."""
-        metadata = (await self.vm())["metadata"]
-        items = [item for item in metadata["items"] if item["key"] != "mayfly-lease"]
-        items += [] if value is None else [{"key": "mayfly-lease", "value": value}]
-        path = "compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm/setMetadata"
-        await self.post(path, {"fingerprint": metadata["fingerprint"], "items": items})
+        path = f"compute/v1/projects/demo/zones/us-central1-a/instances/{vm}/setMetadata"
+        while True:
+            metadata = (await self.vm(vm))["metadata"]
+            items = [item for item in metadata.get("items", []) if item["key"] != "mayfly-lease"]
+            items += [] if value is None else [{"key": "mayfly-lease", "value": value}]
+            try:
+                await self.post(path, {"fingerprint": metadata["fingerprint"], "items": items})
+            except httpx.HTTPStatusError as refused:
+                if refused.response.status_code != httpx.codes.PRECONDITION_FAILED:
+                    raise
+            else:
+                return
+
+    async def switch_off(self) -> None:
+        """As a person would, out of band; returns once it is off."""
+        zone = f"{self.emulator.url}/compute/v1/projects/demo/zones/us-central1-a"
+        async with httpx.AsyncClient(timeout=60) as client:
+            operation = (await client.post(f"{zone}/instances/gpu-vm/stop")).raise_for_status().json()["name"]
+            (await client.post(f"{zone}/operations/{operation}/wait")).raise_for_status()
+
+    async def clear_faults(self) -> None:
+        """From here on nothing goes wrong any more."""
+        async with httpx.AsyncClient() as client:
+            (await client.delete(f"{self.emulator.url}/_emulator/faults")).raise_for_status()
 
     async def inject(self, **rule: Any) -> None:
         """Add a fault rule; the test ends badly if it is never spent."""

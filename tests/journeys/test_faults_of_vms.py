@@ -16,7 +16,8 @@ from tests.journeys.endings import ended
 from tests.journeys.lab import IMPATIENT, Lab, a_lab, a_world, in_phase, starts_the_agent
 
 GRACE = Knobs(grace_seconds=1, grace_seconds_spot=5)  # a guest that hears no power button has all of it
-HASTY = replace(IMPATIENT, boot=seconds(2), lost_agent=seconds(1), log_poll=seconds(0.2))
+LISTENING = replace(IMPATIENT, lost_agent=seconds(1), log_poll=seconds(0.2))  # to an agent that falls silent
+HASTY = replace(IMPATIENT, boot=seconds(2))  # where no agent will come up
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ async def test_a_run_whose_host_failed_is_interrupted_and_its_vm_does_not_come_b
 
 
 async def test_a_run_whose_guest_crashed_is_interrupted_and_its_vm_stopped(lab: Lab):
-    running = await at_work(lab, policy=HASTY)
+    running = await at_work(lab, policy=LISTENING)
     await lab.inject(guest_crash={})
     await ended(lab, await running, 5)
 
@@ -88,7 +89,7 @@ async def test_a_partition_that_ends_in_time_is_no_more_than_a_pause(lab: Lab):
 
 
 async def test_a_run_that_is_cut_off_for_longer_than_we_wait_is_interrupted_and_its_vm_stopped(lab: Lab):
-    running = await at_work(lab, policy=HASTY)
+    running = await at_work(lab, policy=LISTENING)
     await lab.inject(partition={"seconds": 3600})
     await ended(lab, await running, 5)
 
@@ -115,7 +116,8 @@ async def test_a_startup_script_that_is_cut_off_is_exit_4(tmp_path: Path):
 
 async def test_a_guest_that_crashes_while_it_boots_is_exit_4(lab: Lab):
     await lab.inject(on="metadata.get", guest_crash={})
-    await ended(lab, await lab.run("main:run", policy=HASTY), 4)
+    patient = replace(IMPATIENT, boot=seconds(15))  # the guest has to get as far as its metadata server
+    await ended(lab, await lab.run("main:run", policy=patient), 4)
 
 
 async def test_a_host_that_fails_while_its_vm_boots_is_told(lab: Lab):

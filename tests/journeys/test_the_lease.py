@@ -68,6 +68,6 @@ async def test_how_a_run_ended_is_remembered_though_its_vm_needed_no_stop(lab: L
     assert (receipt.outcome, receipt.exit_code, receipt.cleanup) == (Outcome.INTERRUPTED, 5, "confirmed")
     lease = await lab.lease()
     assert lease is not None
-    known = lease.recall("monday")
+    known = lease.recall("monday", "run")
     assert known is not None
     assert known.exit_code == 5

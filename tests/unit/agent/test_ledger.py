@@ -63,17 +63,57 @@ def test_one_run_is_live_at_a_time(ledger: Ledger) -> None:
 
 def test_a_second_attempt_needs_an_interrupted_first(ledger: Ledger) -> None:
     first, _ = ledger.accept(a_run("1"), "same")
-    with pytest.raises(Busy):
-        ledger.accept(a_run("2", attempt=2), "same")
+    assert ledger.accept(a_run("2", attempt=2), "same") == (first, False), "it may succeed yet"
     ended(ledger, first, State.INTERRUPTED)
     with pytest.raises(AttemptRefused, match="1 INTERRUPTED"):
         ledger.accept(a_run("2", attempt=3), "same")
     second, new = ledger.accept(a_run("2", attempt=2), "same")
     assert new
-    ended(ledger, second, State.SUCCEEDED)
-    with pytest.raises(AttemptRefused, match="2 SUCCEEDED"):
-        ledger.accept(a_run("3", attempt=3), "same")
+    done = ended(ledger, second, State.SUCCEEDED)
+    assert ledger.accept(a_run("3", attempt=3), "same") == (done, False)
     assert ledger.accept(a_run("3", attempt=1), "same")[0].id == "1"
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.INTERRUPTED])
+def test_a_further_attempt_means_the_first_unless_that_was_interrupted(ledger: Ledger, state: State) -> None:
+    first, _ = ledger.accept(a_run("1", state=state), "same")
+    for attempt in (2, 3):
+        assert ledger.accept(a_run("2", attempt=attempt), "same") == (first, False)
+
+
+asking = st.tuples(st.just("ask"), st.sampled_from("ab"), st.integers(1, 4))
+ending = st.tuples(st.just("end"), st.sampled_from([state for state in State if state.finished]), st.just(0))
+
+
+@given(steps=st.lists(asking | ending, max_size=30))
+def test_whatever_is_asked_and_however_runs_end_no_attempt_starts_twice_or_out_of_turn(steps: list[Any]) -> None:
+    ledger = Ledger(Path(":memory:"))
+    accepted: list[RunView] = []
+    for number, (step, what, attempt) in enumerate(steps):
+        live = ledger.live()
+        if step == "end":
+            if live:
+                ended(ledger, live, what)
+            continue
+        before = [ledger.find(run.id) for run in accepted if run.key == what]
+        try:
+            view, new = ledger.accept(a_run(str(number), key=what, attempt=attempt), "same")
+        except Busy:
+            assert live is not None
+            assert live.key != what, "whoever asks for the live run again is told of it"
+        except AttemptRefused:
+            earlier = attempt < before[0].attempt  # than all that this ledger knows of
+            assert earlier or before[-1].state is State.INTERRUPTED, "nothing else is refused"
+        else:
+            assert new == (view.id == str(number))
+            if new:
+                assert live is None
+                assert not before or (before[-1].state, before[-1].attempt) == (State.INTERRUPTED, attempt - 1)
+                accepted.append(view)
+            else:
+                assert view in before
+                assert view.attempt == attempt or (view == before[-1] and view.state is not State.INTERRUPTED)
+    assert len({(run.key, run.attempt) for run in accepted}) == len(accepted)
 
 
 def test_a_ledger_that_is_new_takes_the_callers_word_for_earlier_attempts(ledger: Ledger) -> None:

@@ -154,4 +154,4 @@ def test_there_is_no_agent_without_a_way_to_authenticate() -> None:
     with pytest.raises(ValueError, match="everybody"):
         ApiKey(" ")
     with pytest.raises(ValueError, match="without a way to authenticate"):
-        Door(None, credentials=[], fence=None)  # type: ignore[arg-type]
+        Door(None, credentials=[], fence=None, heard=None)  # type: ignore[arg-type]

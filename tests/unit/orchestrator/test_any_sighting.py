@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.goal import Down, Up, goal_of, refusal
+from orchestrator.claims import refusal
+from orchestrator.goal import Down, Up, goal_of
 from orchestrator.ladder import Move, next_move
 from orchestrator.lease import AddressPolicy, Found, Lease, Phase
 from orchestrator.policy import Policy

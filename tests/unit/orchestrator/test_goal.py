@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.claims import refusal
 from orchestrator.errors import BadResource, Busy
-from orchestrator.goal import Down, Up, goal_of, refusal
+from orchestrator.goal import Down, Up, goal_of
 from orchestrator.lease import Found, Phase
 from orchestrator.policy import Policy
 from orchestrator.run import OnRunning, Outcome
@@ -79,6 +80,7 @@ def test_anothers_lease_holds_until_its_last_request_must_have_died(expired_sinc
 def test_a_vm_left_on_is_not_taken_while_its_run_may_be_live():
     lease = a_lease(
         nonce="theirs",
+        key="tuesday",
         phase=Phase.INVOKING,
         expires_at=NOON - timedelta(hours=1),
         run_deadline=NOON + timedelta(minutes=1),

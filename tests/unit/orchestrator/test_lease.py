@@ -51,5 +51,5 @@ def test_the_newest_outcomes_are_remembered_each_key_once():
     for day in range(5):
         lease = lease.remembering(replace(ENDED, key=f"day {day % 4}", exit_code=day), most=3)
     assert [(known.key, known.exit_code) for known in lease.outcomes] == [("day 2", 2), ("day 3", 3), ("day 0", 4)]
-    assert lease.recall("day 0") is not None
-    assert lease.recall("day 1") is None
+    assert lease.recall("day 0", "run") is not None
+    assert lease.recall("day 1", "run") is None

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from orchestrator.errors import BadUsage, Exit
 from orchestrator.lease import AddressPolicy
 from orchestrator.run import Reach
-from orchestrator.settings import Settings, parse_duration, read_settings, settings_table
+from orchestrator.settings import Settings, read_settings
+from orchestrator.settings_table import settings_table
+from orchestrator.spans import parse_duration
+from orchestrator.sweep_settings import SweepSettings
 
 GOOD = {"PROJECT_ID": "my-project", "ZONE": "us-central1-a", "INSTANCE": "gpu-vm", "STATIC_NAME": "gpu-ip"}
 KEY = "hunter2-hunter2"
@@ -172,3 +175,41 @@ def test_every_setting_is_described_once_and_the_readme_shows_them_all() -> None
     table = settings_table()
     assert all(field.description for field in Settings.model_fields.values())
     assert table in readme.read_text(encoding="utf-8"), f"paste this into the README:\n{table}"
+
+
+def test_a_sweep_needs_no_vm_and_takes_no_offence_at_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PROJECT_ID", "my-project")
+    assert read_settings(SweepSettings).project_id == "my-project"
+    for name, value in {"ZONE": "nowhere", "INSTANCE": "Any VM", "STATIC_NAME": "Any IP", "REGION": "else"}.items():
+        monkeypatch.setenv(name, value)
+    assert read_settings(SweepSettings).project_id == "my-project"
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://hooks.slack.com/services/T0/B0/secret", True),
+        ("https://chat.googleapis.com/v1/spaces/A/messages?key=k&token=t", True),
+        ("http://127.0.0.1:8080/secret", True),
+        ("http://[::1]:8080/secret", True),
+        ("http://localhost/secret", True),
+        ("http://hooks.slack.com/secret", False),
+        ("http://169.254.169.254/secret", False),
+        ("http://127.0.0.1.example.com/secret", False),
+        ("ftp://hooks.slack.com/secret", False),
+        ("https:///secret", False),
+        ("https://hooks.slack.com/secret\nHost: evil", False),
+        ("secret", False),
+    ],
+)
+def test_notices_go_over_https_and_a_wrong_url_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, url: str, allowed: bool
+):
+    monkeypatch.setenv("PROJECT_ID", "my-project")
+    monkeypatch.setenv("NOTIFY_URL", url)
+    if allowed:
+        assert url not in repr(read_settings(SweepSettings))
+        return
+    with pytest.raises(BadUsage, match="NOTIFY_URL must begin with https://") as refused:
+        read_settings(SweepSettings)
+    assert "secret" not in str(refused.value)

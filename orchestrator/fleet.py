@@ -1,0 +1,107 @@
+"""Puts a sweep together: from settings to its orders, and to the VMs of all zones."""
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from orchestrator.agent_client import AgentClient
+from orchestrator.clock import SystemClock
+from orchestrator.errors import BadUsage, MayflyError
+from orchestrator.events import Event, Note
+from orchestrator.google_compute import GoogleCompute
+from orchestrator.google_project import GoogleProject, open_project
+from orchestrator.policy import Policy
+from orchestrator.ports import Clock, Inventory
+from orchestrator.sweep_settings import SweepSettings
+from orchestrator.swept import SweepOrder
+from orchestrator.wiring import GoogleWorld, agent_key, compute_endpoint, holder
+
+_THREADS_PER_VM = 4  # a look, the stop's wait, the mark's wait, a renewal
+_A_ZONE = r"[a-z]+(-[a-z]+)+\d+-[a-z][a-z0-9]*"
+_NO_KEY = "no-key"  # what an agent is asked with whose key we could not read: it will not know us
+
+
+class GoogleFleet:
+    """The port `Fleet` on Google Cloud, or on an emulator of it. The agents' key is read once a VM may be abandoned."""
+
+    def __init__(
+        self,
+        settings: SweepSettings,
+        policy: Policy,
+        clock: Clock,
+        google: GoogleProject,
+        tell: Callable[[Event], None],
+    ) -> None:
+        self.policy = policy
+        self.inventory: Inventory = google.inventory
+        self.clock = clock
+        self.tell = tell
+        self._settings = settings
+        self._google = google
+        self._zones: dict[str, GoogleCompute] = {}
+        self._clients: dict[str, AgentClient] = {}
+        self._key: str | None = None
+        self._reading = asyncio.Lock()
+
+    async def world(self, zone: str, tell: Callable[[Event], None]) -> GoogleWorld:
+        """The world of the VMs of one zone."""
+        async with self._reading:
+            if self._key is None:
+                self._key = await self._read_key()
+        if zone not in self._zones:
+            self._zones[zone] = self._google.zone(zone)
+        return GoogleWorld(self.policy, self.clock, self._zones[zone], self._client, tell)
+
+    async def aclose(self) -> None:
+        """Close the connections; nobody waits for a request still in flight."""
+        for client in self._clients.values():
+            await client.aclose()
+        self._google.close()
+
+    async def _read_key(self) -> str:
+        """Without it agents count as silent; that must not keep a sweep from what needs no word of theirs."""
+        try:
+            return await agent_key(self._settings, self.policy, self.clock)
+        except MayflyError as error:
+            self.tell(Note("WARNING", f"The agents' key cannot be read, so they count as silent: {error}"))
+            return _NO_KEY
+
+    def _client(self, ip: str) -> AgentClient:
+        if ip not in self._clients:
+            url = f"http://{ip}:{self._settings.agent_port}"
+            self._clients[ip] = AgentClient(url, self._key or _NO_KEY, self.policy, self.clock)
+        return self._clients[ip]
+
+
+def make_sweep(settings: SweepSettings, *, zone: str | None, dry_run: bool) -> SweepOrder:
+    """The sweep as ordered. BadUsage if `zone` is none: nothing found there would look like all being well."""
+    if zone is not None and not re.fullmatch(_A_ZONE, zone):
+        raise BadUsage(f"--zone {zone} is not a zone: they look like us-central1-a")
+    return SweepOrder(
+        project=settings.project_id,
+        zone=zone,
+        holder=f"sweep by {holder(settings)}",
+        nonce=secrets.token_hex(8),
+        reach=settings.agent_reach,
+        agent_port=settings.agent_port,
+        dry_run=dry_run,
+    )
+
+
+@asynccontextmanager
+async def open_fleet(
+    settings: SweepSettings, policy: Policy, tell: Callable[[Event], None]
+) -> AsyncIterator[GoogleFleet]:
+    """The fleet of one sweep."""
+    clock = SystemClock()
+    threads = policy.sweep_at_once * _THREADS_PER_VM
+    google = await asyncio.to_thread(
+        open_project, settings.project_id, policy, clock, compute_endpoint(settings), threads
+    )
+    fleet = GoogleFleet(settings, policy, clock, google, tell)
+    try:
+        yield fleet
+    finally:
+        await fleet.aclose()
