@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from gcp_emulator import operations
 from gcp_emulator.addresses import Address, release, use
-from gcp_emulator.errors import ApiError, GoogleError, OperationError, OperationFailedError, invalid, not_ready
+from gcp_emulator.errors import ApiError, OperationError, OperationFailedError, invalid, not_ready
 from gcp_emulator.instances import ONE, STOPPING, AccessConfig, Instance, find, touched
 from gcp_emulator.outside import connect, disconnect
 from gcp_emulator.routes import Answer, Call, Json, Route
@@ -25,7 +25,7 @@ def add(world: "World", call: Call) -> Answer:
 
     def take_effect() -> None:
         _refuse_what_shows_late(world, vm, document)
-        address = _address(world, vm, document.get("natIP"))
+        address = reserved_address(world, vm, document.get("natIP"))
         name, tier = document.get("name", DEFAULT_NAME), document.get("networkTier", "PREMIUM")
         vm.access_config = AccessConfig(name, address.ip if address else None, address is not None, tier)
         if address:
@@ -47,7 +47,7 @@ def delete(world: "World", call: Call) -> Answer:
         if vm.access_config is None or vm.access_config.name != name:
             message = f"The network interface has no access config '{name}'."
             raise OperationFailedError(OperationError("INVALID_FIELD_VALUE", message, 400))
-        address = _address(world, vm, vm.access_config.nat_ip) if vm.access_config.reserved else None
+        address = reserved_address(world, vm, vm.access_config.nat_ip) if vm.access_config.reserved else None
         disconnect(world, vm)
         vm.access_config = None
         if address:
@@ -72,9 +72,9 @@ def _instance(world: "World", call: Call) -> Instance:
 def _refuse_what_shows_at_once(world: "World", vm: Instance, document: Json) -> None:
     if vm.access_config and world.knobs.second_access_config == "reply":
         raise _second()
-    address = _address(world, vm, document.get("natIP"))
+    address = reserved_address(world, vm, document.get("natIP"))
     if address and address.user and world.knobs.address_in_use == "reply":
-        raise _in_use(world, address)
+        raise in_use(world, address)
 
 
 def _refuse_what_shows_late(world: "World", vm: Instance, document: Json) -> None:
@@ -82,24 +82,30 @@ def _refuse_what_shows_late(world: "World", vm: Instance, document: Json) -> Non
     try:
         if vm.access_config:
             raise _second()
-        address = _address(world, vm, document.get("natIP"))
+        address = reserved_address(world, vm, document.get("natIP"))
         if address and address.user:
-            raise _in_use(world, address)
+            raise in_use(world, address)
     except ApiError as refused:
-        code = {"badRequest": "BAD_REQUEST", "invalid": "INVALID_FIELD_VALUE"}.get(refused.reason, refused.reason)
-        raise OperationFailedError(OperationError(code, refused.message, refused.status)) from refused
+        raise OperationFailedError(as_operation_error(refused)) from refused
 
 
 def _second() -> ApiError:
     return ApiError(400, "badRequest", "At most one access config currently supported.")
 
 
-def _in_use(world: "World", address: Address) -> GoogleError:
+def in_use(world: "World", address: Address) -> ApiError:
+    """Another instance has this address."""
     message = f"IP '{address.ip}' is already being used by another resource."
     return ApiError(world.knobs.address_in_use_status, "IP_IN_USE_BY_ANOTHER_RESOURCE", message)
 
 
-def _address(world: "World", vm: Instance, ip: str | None) -> Address | None:
+def as_operation_error(refused: ApiError) -> OperationError:
+    """Say in an operation what could have been said at once."""
+    code = {"badRequest": "BAD_REQUEST", "invalid": "INVALID_FIELD_VALUE"}.get(refused.reason, refused.reason)
+    return OperationError(code, refused.message, refused.status)
+
+
+def reserved_address(world: "World", vm: Instance, ip: str | None, place: str = "resource.natIP") -> Address | None:
     """Find the reserved address behind a natIP; none asked for is fine, one that is not reserved here is not."""
     if not ip:
         return None
@@ -108,7 +114,7 @@ def _address(world: "World", vm: Instance, ip: str | None) -> Address | None:
         if address.ip == ip and (address.project, address.region) == (vm.project, region) and address.ready:
             return address
     why = f"The specified external IP address '{ip}' was not found in region '{region}'."
-    raise invalid("resource.natIP", ip, why)
+    raise invalid(place, ip, why)
 
 
 ROUTES = (

@@ -1,13 +1,13 @@
 """Regional external addresses: reserved, in use, given back."""
 
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gcp_emulator import listing, operations
-from gcp_emulator.errors import ApiError, OperationError, OperationFailedError, invalid, missing, not_found
+from gcp_emulator.errors import ApiError, OperationError, OperationFailedError, invalid, not_found
 from gcp_emulator.fingerprints import fingerprint
+from gcp_emulator.instance_spec import checked_name
 from gcp_emulator.links import address_key, link, region_key, short
 from gcp_emulator.outside import taken
 from gcp_emulator.routes import COMPUTE, REGION, Answer, Call, Json, Route
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gcp_emulator.world import World
 
 RESERVING, RESERVED, IN_USE = "RESERVING", "RESERVED", "IN_USE"
-NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
 
 
 @dataclass(slots=True)
@@ -35,6 +34,7 @@ class Address:
     labels: dict[str, str] = field(default_factory=dict)
     ready: bool = True  # no longer RESERVING
     user: str | None = None  # key of the instance that it is attached to
+    gone: bool = False
 
     @property
     def key(self) -> str:
@@ -117,11 +117,7 @@ def insert(world: "World", call: Call) -> Answer:
     project, region = call.params["project"], call.params["region"]
     world.check_region(project, region)
     document = call.document()
-    name = document.get("name")
-    if not name:
-        raise missing("resource.name")
-    if not isinstance(name, str) or not NAME.match(name):
-        raise invalid("resource.name", name, "Must be a match of regex '(?:[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?)'")
+    name = checked_name(document)
     if (kind := document.get("addressType", "EXTERNAL")) != "EXTERNAL":
         raise invalid("resource.addressType", kind, "This emulator has external addresses only.")
     key = address_key(project, region, name)
@@ -159,9 +155,8 @@ def delete(world: "World", call: Call) -> Answer:
     def take_effect() -> None:
         if address.user:
             raise OperationFailedError(OperationError("RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", _used(address), 400))
-        if world.addresses.pop(address.key, None) is None:
-            message = f"The resource '{address.key}' was not found"
-            raise OperationFailedError(OperationError("RESOURCE_NOT_FOUND", message, 404))
+        del world.addresses[address.key]
+        address.gone = True
         world.moved(short(address.key), address.status, "")
 
     return operations.begin(world, call, address, "address", take_effect)

@@ -5,7 +5,7 @@ import json
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from gcp_emulator.wire import Lost, Reply, Request
 
@@ -16,6 +16,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Handler = Callable[[Request], Awaitable[Reply | Lost]]
 
 BODY_BYTES_MAX = 16 << 20  # Compute Engine takes 512 KB of metadata; this is for batches of such requests
+UPLOAD_BYTES_MAX = 1 << 30  # an object; what is in buckets is in memory
 GUNZIP = zlib.MAX_WBITS | 16
 
 
@@ -61,20 +62,26 @@ def parse_query(query: str) -> dict[str, str]:
     return dict(parse_qsl(query, keep_blank_values=True))
 
 
+def decoded(path: str) -> str:
+    """Decode a path by its segments: a slash *in* a name, as objects of Cloud Storage have, remains %2F (and % %25)."""
+    return "/".join(unquote(segment).replace("%", "%25").replace("/", "%2F") for segment in path.split("/"))
+
+
 async def read_request(scope: Scope, receive: Receive) -> Request:
     """The whole request, its body unpacked when it came compressed."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    most = UPLOAD_BYTES_MAX if scope["path"].startswith("/upload/") else BODY_BYTES_MAX
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > BODY_BYTES_MAX:
+        if len(body) > most:
             raise BadRequest(413, "The request is too large.")
         if not message.get("more_body"):
             break
     content = _gunzip(bytes(body)) if headers.get("content-encoding") == "gzip" else bytes(body)
     query = parse_query(scope["query_string"].decode("latin-1"))
-    return Request(scope["method"], scope["path"], query, headers, content)
+    return Request(scope["method"], decoded(scope["raw_path"].decode("ascii")), query, headers, content)
 
 
 async def send_reply(reply: Reply, send: Send, *, with_body: bool) -> None:

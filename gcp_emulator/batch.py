@@ -3,10 +3,10 @@
 import email.parser
 import email.policy
 from email.message import Message
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
-from gcp_emulator.asgi import Handler, json_reply, parse_query
+from gcp_emulator.asgi import Handler, decoded, json_reply, parse_query
 from gcp_emulator.wire import LOST, Lost, Reply, Request
 
 REQUESTS_MAX = 1000  # as Google's own limit
@@ -40,7 +40,7 @@ def _unpacked(part: Message, batch: Request) -> Request:
     url = urlsplit(target.rpartition(" ")[0] or target)
     own = {name.lower(): value for name, value in email.message_from_string(header_lines).items()}
     inherited = {name: batch.headers[name] for name in ("authorization", "host") if name in batch.headers}
-    return Request(verb, unquote(url.path), parse_query(url.query), inherited | own, body.rstrip(b"\n"))
+    return Request(verb, decoded(url.path), parse_query(url.query), inherited | own, body.rstrip(b"\n"))
 
 
 def _packed(part: Message, reply: Reply, boundary: str) -> bytes:

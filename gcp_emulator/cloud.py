@@ -8,16 +8,23 @@ from random import Random
 from gcp_emulator import (
     access_configs,
     addresses,
+    buckets,
     certificates,
     control,
+    creation,
     disks,
     guest_attributes,
+    images,
     instances,
     metadata_server,
+    objects,
     operations,
     places,
     power,
+    removal,
+    resumable,
     secrets,
+    templates,
 )
 from gcp_emulator.delivery import deliver
 from gcp_emulator.errors import JSON_TYPE, ApiError, GoogleError, no_such_page
@@ -116,7 +123,7 @@ class Cloud:
     # --- requests ------------------------------------------------------------------------------------------------
 
     def answer(self, request: Request, now: datetime, first_asked: datetime | None = None) -> Reply | Held | Lost:
-        """Compute Engine, Secret Manager, certificates, /_emulator/*. A held request comes again with first_asked."""
+        """Answer for Google's APIs and /_emulator/*. A held request comes again with first_asked."""
         self.world.catch_up(now)
         if request.path.startswith("/_emulator/"):
             return self._control(request)
@@ -212,14 +219,21 @@ def _as_reply(answer: Answer) -> Reply | Held:
 ROUTES = Routes(
     [
         *instances.ROUTES,
+        *creation.ROUTES,
         *power.ROUTES,
+        *removal.ROUTES,
         *access_configs.ROUTES,
         *guest_attributes.ROUTES,
         *operations.ROUTES,
         *addresses.ROUTES,
         *places.ROUTES,
         *disks.ROUTES,
+        *templates.ROUTES,
+        *images.ROUTES,
         *secrets.ROUTES,
+        *buckets.ROUTES,
+        *resumable.ROUTES,
+        *objects.ROUTES,
         *certificates.ROUTES,
     ]
 )

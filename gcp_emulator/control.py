@@ -41,6 +41,11 @@ def state(world: "World", _call: Call) -> Answer:
         "addresses": [address.as_json() for address in world.addresses.values()],
         "operations": [one.as_json() for one in list(world.operations.values())[-OPERATIONS_SHOWN:]],
         "secrets": [{"name": one.name, "versions": len(one.versions)} for one in world.secrets.values()],
+        "templates": [template.key for template in world.templates.values()],
+        "buckets": {
+            bucket.name: {name: len(stored.content) for name, stored in bucket.objects.items()}
+            for bucket in world.buckets.values()
+        },
         "faults": [rule.as_json() for rule in world.faults.rules],
     }
 

@@ -16,10 +16,13 @@ from typing import Any
 
 from gcp_emulator.refusals import check_against, check_body_is_json, check_parameters
 from gcp_emulator.schema import COMPUTE_ERROR, EMPTY, ERROR, Schemas, Side, compile_schema
+from gcp_emulator.uploads import is_upload, upload_in
 from gcp_emulator.wire import Reply, Request
 
-COMPUTE = "compute"
-APIS = (COMPUTE, "secretmanager")
+COMPUTE, STORAGE = "compute", "storage"
+APIS = (COMPUTE, STORAGE, "secretmanager")
+# Contents of objects come and go at the path of objects.insert and objects.get, with this before it.
+TRANSFERS = re.compile(r"\A/(up|down)load(?=/storage/)")
 
 
 @dataclass(frozen=True)
@@ -38,31 +41,41 @@ class Method:
         """`instances.start`: the id without the API."""
         return self.id.partition(".")[2]
 
+    @property
+    def names_reasons(self) -> bool:
+        """Its errors are the older ones, with reasons; later services write google.rpc statuses."""
+        return self.api in {COMPUTE, STORAGE}
+
 
 @functools.lru_cache(maxsize=1024)
 def method_of(verb: str, path: str) -> Method | None:
     """The method that a request means; None where Google has none."""
+    path = TRANSFERS.sub("", path)
     candidates = (method for api in APIS for method in _api(api).methods[verb, path.count("/")])
     return next((method for method in candidates if method.path.fullmatch(path)), None)
 
 
 def check_request(request: Request, method: Method) -> None:
     """Raise ApiError where Google's front end would not let a request pass."""
-    match = method.path.fullmatch(request.path)
+    match = method.path.fullmatch(TRANSFERS.sub("", request.path))
     check_parameters(request, method.parameters, match.groupdict() if match else {})
     if method.request_type is None and not request.body:
         return
-    body = check_body_is_json(request.body)
+    body = check_body_is_json(upload_in(request).document if is_upload(request) else request.body)
     check = _api(method.api).schemas.check(method.request_type or EMPTY, Side.CALLER)
     check_against(check, body)
 
 
-def defect(reply: Reply, method: Method) -> str | None:
+def defect(reply: Reply, request: Request, method: Method) -> str | None:
     """What is wrong with a reply of ours, measured by Google's documents and our own lists."""
+    if request.query.get("alt") == "media" or reply.status == HTTPStatus.NOT_MODIFIED:
+        return None  # an object's content, or nothing
+    if request.query.get("uploadType") == "resumable" and reply.status == HTTPStatus.OK:
+        return None  # where the object's content goes
     try:
         body = json.loads(reply.body or b"{}")
         if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
-            compile_schema(COMPUTE_ERROR if method.api == COMPUTE else ERROR)(body)
+            compile_schema(COMPUTE_ERROR if method.names_reasons else ERROR)(body)
         elif method.reply_type:
             _api(method.api).schemas.check(method.reply_type, Side.GOOGLE)(body)
     except ValueError as error:  # not JSON, or fastjsonschema's own error, which is one too
@@ -77,8 +90,8 @@ class _Api:
         self.schemas = Schemas(document["schemas"])
         self.methods: defaultdict[tuple[str, int], list[Method]] = defaultdict(list)
         # A path without variables comes before one that has them: `.../aggregated` before `.../{instance}`.
-        for method in sorted(_methods_in(document), key=lambda each: str(each["flatPath"]).count("{")):
-            path = f"/{document['servicePath']}{method['flatPath']}"
+        for method in sorted(_methods_in(document), key=lambda each: _path(each).count("{")):
+            path = f"/{document['servicePath']}{_path(method)}"
             found = _method(document, method, path)
             self.methods[method["httpMethod"], path.count("/")].append(found)
 
@@ -95,9 +108,13 @@ def _methods_in(resource: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _methods_in(each)
 
 
+def _path(method: Mapping[str, Any]) -> str:
+    return str(method.get("flatPath") or method["path"])
+
+
 def _method(document: Mapping[str, Any], method: Mapping[str, Any], path: str) -> Method:
-    # A project of Compute Engine may contain a colon; elsewhere a colon begins the verb (`...:access`).
-    variable = r"[^/]+" if document["name"] == COMPUTE else r"[^/:]+"
+    # A project of Compute Engine, or an object, may contain a colon; elsewhere one begins the verb (`...:access`).
+    variable = r"[^/]+" if document["name"] in {COMPUTE, STORAGE} else r"[^/:]+"
     pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{variable})", re.escape(path))
     return Method(
         api=document["name"],

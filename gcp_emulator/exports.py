@@ -14,11 +14,13 @@ def exports(port: int) -> dict[str, str]:
         "COMPUTE_EMULATOR_HOST": host,
         "SECRET_MANAGER_EMULATOR_HOST": host,
         "RUN_EMULATOR_HOST": host,
+        "STORAGE_EMULATOR_HOST": f"http://{host}",  # a URL, unlike the others: so Google's library wants it
         # Both: Google's libraries ask the one for data, and look at the other to see whether there is a server.
         "GCE_METADATA_HOST": host,
         "GCE_METADATA_IP": host,
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"http://{host}/compute/v1/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"http://{host}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"http://{host}/storage/v1/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": f"http://{host}/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDSCHEDULER": f"http://{host}/",
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",

@@ -1,10 +1,11 @@
 """What happened, in order: tests ask this, never their own memory.
 
-Kinds: request, operation, state, guest, fault. Never kept: Authorization headers, payloads of secrets, what
-/_emulator itself was asked.
+Kinds: request, operation, state, guest, fault. Never kept: Authorization headers, payloads of secrets, contents of
+objects, what /_emulator itself was asked.
 """
 
 import json
+import re
 from collections import deque
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from gcp_emulator.wire import Request
 
 KEPT = 50_000  # entries; a long session of the demo must not eat the laptop
 BODY_BYTES_KEPT = 1 << 16
-SECRETS = "/secrets/"  # what is said to Secret Manager is a payload
+PAYLOADS = re.compile(r"/secrets/|\A/upload/")
 
 
 class History:
@@ -38,7 +39,7 @@ class History:
             query=request.query,
             verb=verb,
             status=status,
-            body=b"" if SECRETS in request.path else request.body,
+            body=b"" if PAYLOADS.search(request.path) else request.body,
             **facts,
         )
 

@@ -21,7 +21,7 @@ def instance_as_json(vm: "Instance") -> Json:
         "id": vm.id,
         "creationTimestamp": timestamp(vm.created),
         "name": vm.name,
-        "description": "",
+        "description": vm.description,
         "tags": {"fingerprint": fingerprint(vm.tags), **({"items": list(vm.tags)} if vm.tags else {})},
         "machineType": link(f"{zone}/machineTypes/{vm.machine_type}"),
         "status": vm.status,
@@ -30,7 +30,6 @@ def instance_as_json(vm: "Instance") -> Json:
         "networkInterfaces": [_nic0(vm)],
         "disks": _disks(vm),
         "metadata": metadata_as_json(vm.metadata),
-        "serviceAccounts": [{"email": vm.service_account, "scopes": list(SCOPES)}],
         "selfLink": link(vm.key),
         "scheduling": vm.scheduling,
         "cpuPlatform": "Intel Broadwell" if vm.status in {"RUNNING", "STOPPING"} else "Unknown CPU Platform",
@@ -46,6 +45,8 @@ def instance_as_json(vm: "Instance") -> Json:
     }
     if vm.labels:
         document["labels"] = vm.labels
+    if vm.service_account:
+        document["serviceAccounts"] = [{"email": vm.service_account, "scopes": list(SCOPES)}]
     if vm.last_stop:
         document["lastStopTimestamp"] = timestamp(vm.last_stop)
     if vm.gpu:
@@ -94,9 +95,9 @@ def _disks(vm: "Instance") -> list[Json]:
         "deviceName": vm.name,
         "index": 0,
         "boot": True,
-        "autoDelete": True,
+        "autoDelete": vm.disk_auto_delete,
         "interface": "SCSI",
-        "diskSizeGb": "50",
+        "diskSizeGb": str(vm.disk_gb),
         "architecture": "X86_64",
     }
     if not vm.local_ssd:

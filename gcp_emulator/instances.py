@@ -50,11 +50,14 @@ class Instance:
     id: str
     created: datetime
     internal_ip: str
-    service_account: str
+    service_account: str  # "": none
     scheduling: Json
     machine_type: str = "e2-standard-2"
     gpu: str | None = None
     local_ssd: bool = False
+    description: str = ""
+    disk_gb: int = 50
+    disk_auto_delete: bool = True  # whether its boot disk goes when it is deleted
     deletion_protection: bool = False
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
@@ -62,6 +65,7 @@ class Instance:
     access_config: AccessConfig | None = None
 
     status: str = TERMINATED
+    gone: bool = False  # deleted; another VM may have its name by now
     last_start: datetime | None = None
     last_stop: datetime | None = None
     termination: datetime | None = None  # when maxRunDuration ends this run
@@ -214,7 +218,7 @@ def set_scheduling(world: "World", call: Call) -> Answer:
     if instance.status != TERMINATED or instance.power_busy:
         message = f"The instance '{instance.key}' must be stopped before its scheduling can be changed."
         raise ApiError(400, "invalidResourceUsage", message)
-    scheduling = scheduling_from(call, has_gpu=instance.gpu is not None)
+    scheduling = scheduling_from(call.document(), has_gpu=instance.gpu is not None)
 
     def take_effect() -> None:
         if instance.status != TERMINATED:

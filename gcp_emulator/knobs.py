@@ -48,5 +48,5 @@ class Knobs:
     # operations.wait holds for two minutes at most (discovery document) and may return at once when overloaded.
     wait_seconds: float = 120
 
-    # What the audit log calls a stop by maxRunDuration was not found.
+    # What the audit log calls a stop by maxRunDuration was not found, nor what it calls a deletion.
     max_run_operation: str = "compute.instances.stop"

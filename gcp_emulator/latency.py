@@ -34,6 +34,8 @@ class Latency:
     labels: Span = NONE
     scheduling: Span = NONE
     address: Span = NONE
+    template: Span = NONE
+    disk: Span = NONE
     max_run_lateness: Span = NONE  # Google may begin the termination up to 30 s late
 
     def draw(self, step: str, random: Random) -> timedelta:
@@ -55,6 +57,8 @@ BRISK = Latency(
     labels=(0.3, 0.5),
     scheduling=(0.3, 0.5),
     address=(0.3, 0.5),
+    template=(0.3, 0.5),
+    disk=(0.3, 0.5),
 )
 
 REALISTIC = Latency(
@@ -68,6 +72,8 @@ REALISTIC = Latency(
     labels=(1.0, 4.0),
     scheduling=(1.0, 4.0),
     address=(1.0, 3.0),
+    template=(1.0, 3.0),
+    disk=(1.0, 3.0),
     max_run_lateness=(0.0, 30.0),
 )
 

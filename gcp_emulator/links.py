@@ -21,7 +21,12 @@ def scope_of(key: str) -> str:
 
 def short(key: str) -> str:
     """Name a resource as people do: instances/gpu-vm."""
-    return key.split("/", 4)[-1]
+    return "/".join(key.rsplit("/", 2)[-2:])
+
+
+def last(url: str) -> str:
+    """Give the name at the end of a URL, or the name itself: zones/Z/machineTypes/e2-medium, e2-medium."""
+    return url.rsplit("/", 1)[-1]
 
 
 def zone_key(project: str, zone: str) -> str:
@@ -37,6 +42,11 @@ def region_key(project: str, region: str) -> str:
 def instance_key(project: str, zone: str, name: str) -> str:
     """projects/P/zones/Z/instances/I."""
     return f"projects/{project}/zones/{zone}/instances/{name}"
+
+
+def disk_key(project: str, zone: str, name: str) -> str:
+    """projects/P/zones/Z/disks/D."""
+    return f"projects/{project}/zones/{zone}/disks/{name}"
 
 
 def address_key(project: str, region: str, name: str) -> str:

@@ -148,7 +148,7 @@ def _watched(world: "World", call: Call, reply: Reply) -> Reply | Held:
 
 
 def _credential(world: "World", vm: Instance, call: Call, account: str, what: str) -> Reply:
-    if account not in {"default", vm.service_account}:
+    if not vm.service_account or account not in {"default", vm.service_account}:
         return page(404, "Not Found", "No such service account.")
     if what == "token":
         return _value(json.dumps(tokens.access_token(world, vm)), "application/json")

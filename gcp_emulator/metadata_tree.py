@@ -90,5 +90,7 @@ def _nic0(vm: Instance, number: str) -> Tree:
 
 
 def _service_accounts(vm: Instance) -> Tree:
+    if not vm.service_account:
+        return Attributes()
     account: Tree = {"aliases": ("default",), "email": vm.service_account, "scopes": SCOPES}
     return Attributes({"default": account, vm.service_account: account})

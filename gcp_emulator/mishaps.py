@@ -13,7 +13,7 @@ from gcp_emulator.faults import Rule
 from gcp_emulator.instances import RUNNING, TERMINATED, Instance, touched
 from gcp_emulator.links import short
 from gcp_emulator.outside import disconnect
-from gcp_emulator.power import begin_start, begin_stop, by_itself, hang
+from gcp_emulator.power import begin_start, end_of_run, hang
 from gcp_emulator.turns import move, take_turn
 from gcp_emulator.wire import EndSilence, KillProcesses, PullPlug, Silence
 
@@ -98,7 +98,7 @@ def _preempt(world: "World", vm: Instance) -> None:
     _needs(vm.status == RUNNING and not vm.power_busy, vm, f"is {vm.status}: only a RUNNING VM is preempted")
     _needs(vm.scheduling["provisioningModel"] == "SPOT", vm, "is no Spot VM: only those are preempted")
     vm.preempted = True
-    by_itself(world, vm, PREEMPTED, begin_stop)
+    end_of_run(world, vm, PREEMPTED)
 
 
 def _host_error(world: "World", vm: Instance) -> None:

@@ -11,7 +11,7 @@ from gcp_emulator import listing
 from gcp_emulator.errors import WITHOUT_EFFECT, OperationError, OperationFailedError, invalid, not_found
 from gcp_emulator.fault_kinds import Ending, NeverEnds, OperationFails, Stockout, WithoutEffect
 from gcp_emulator.links import link, scope_of, short
-from gcp_emulator.routes import REGION, ZONE, Answer, Call, Json, Route
+from gcp_emulator.routes import GLOBAL, REGION, ZONE, Answer, Call, Json, Route
 from gcp_emulator.timing import timestamp
 from gcp_emulator.wire import Held
 
@@ -27,6 +27,7 @@ class Target(Protocol):
     """Any resource that operations are about."""
 
     id: str
+    gone: bool  # deleted: what was asked of it before does not happen any more
 
     @property
     def key(self) -> str:
@@ -55,7 +56,7 @@ class Operation:
 
     @property
     def scope(self) -> str:
-        """What it lives in: projects/P/zones/Z."""
+        """What it lives in: projects/P/zones/Z, projects/P/global."""
         return scope_of(self.target)
 
     @property
@@ -65,12 +66,12 @@ class Operation:
 
     def as_json(self) -> Json:
         """Show it as the API does."""
-        place = self.scope.split("/")[2]  # zones or regions
+        place = self.scope.split("/")[2]  # zones, regions or global
         document: dict[str, Any] = {
             "kind": "compute#operation",
             "id": self.id,
             "name": self.name,
-            place.rstrip("s"): link(self.scope),
+            **({} if place == "global" else {place.rstrip("s"): link(self.scope)}),
             "operationType": self.type,
             "targetLink": link(self.target),
             "targetId": self.target_id,
@@ -180,7 +181,7 @@ def begin(
     operation = opened(world, call, target)
 
     def end() -> None:
-        error = operation.doom
+        error = operation.doom or (gone(target) if target.gone else None)
         if error is None:
             try:
                 take_effect()
@@ -190,6 +191,11 @@ def begin(
 
     world.later(step, end)
     return operation.as_json()
+
+
+def gone(target: Target) -> OperationError:
+    """How an operation ends whose target was deleted before its turn came."""
+    return OperationError("RESOURCE_NOT_FOUND", f"The resource '{target.key}' was not found", 404)
 
 
 def _written_down(world: "World", operation: Operation) -> None:
@@ -213,8 +219,10 @@ def _scope(world: "World", call: Call) -> str:
     if zone := call.params.get("zone"):
         world.check_zone(project, zone)
         return f"projects/{project}/zones/{zone}"
-    world.check_region(project, call.params["region"])
-    return f"projects/{project}/regions/{call.params['region']}"
+    if region := call.params.get("region"):
+        world.check_region(project, region)
+        return f"projects/{project}/regions/{region}"
+    return f"projects/{world.project(project).id}/global"
 
 
 def _find(world: "World", call: Call) -> Operation:
@@ -244,7 +252,7 @@ def wait(world: "World", call: Call) -> Answer:
 
 
 def list_(world: "World", call: Call) -> Answer:
-    """Show the operations of a zone or region."""
+    """Show the operations of a zone or region, or the global ones."""
     scope = _scope(world, call)
     found = [operation.as_json() for operation in world.operations.values() if operation.scope == scope]
     return listing.page(call, found, kind="compute#operationList", key=f"{scope}/operations")
@@ -252,7 +260,7 @@ def list_(world: "World", call: Call) -> Answer:
 
 ROUTES = tuple(
     route
-    for place, verb in ((ZONE, "zoneOperations"), (REGION, "regionOperations"))
+    for place, verb in ((ZONE, "zoneOperations"), (REGION, "regionOperations"), (GLOBAL, "globalOperations"))
     for route in (
         Route("GET", f"{place}/operations", f"{verb}.list", list_),
         Route("GET", f"{place}/operations/{{operation}}", f"{verb}.get", get),

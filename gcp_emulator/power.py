@@ -1,10 +1,11 @@
 """Power: start, stop, reset, and what instances do by themselves.
 
-TERMINATED -> PROVISIONING -> STAGING -> RUNNING -> STOPPING -> TERMINATED
-     \\______________/ (no capacity)
+    TERMINATED -> PROVISIONING -> STAGING -> RUNNING -> STOPPING -> TERMINATED
+         \\______________/ (no capacity)                     \\-> gone
+
+How they come to be: `creation`; how they cease to: `removal`.
 """
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gcp_emulator import operations
@@ -23,11 +24,13 @@ from gcp_emulator.instances import (
 )
 from gcp_emulator.links import short
 from gcp_emulator.operations import Operation
-from gcp_emulator.outside import connect, disconnect
+from gcp_emulator.outside import connect
+from gcp_emulator.removal import begin_delete
 from gcp_emulator.routes import Answer, Call, Route
 from gcp_emulator.scheduling import termination_of
+from gcp_emulator.shutdown import power_down
 from gcp_emulator.turns import Begin, end_turn, move, take_turn
-from gcp_emulator.wire import Boot, PoweredOff, PressPowerButton, PullPlug
+from gcp_emulator.wire import Boot, PoweredOff, PullPlug
 
 if TYPE_CHECKING:
     from gcp_emulator.world import World
@@ -90,6 +93,11 @@ def _provisioned(world: "World", vm: Instance, operation: Operation) -> None:
         move(world, vm, TERMINATED)
         end_turn(world, vm, operation, operation.doom)
         return
+    stage(world, vm, operation)
+
+
+def stage(world: "World", vm: Instance, operation: Operation) -> None:
+    """It has a machine to run on: from here nothing keeps it from RUNNING."""
     vm.last_start = world.now
     move(world, vm, STAGING)
     world.later("staging", lambda: _started(world, vm, operation))
@@ -158,57 +166,23 @@ def begin_stop(world: "World", vm: Instance, operation: Operation) -> None:
     if vm.status == TERMINATED or operation.doom:
         end_turn(world, vm, operation, operation.doom)
         return
-    disconnect(world, vm)
-    vm.termination = None
-    move(world, vm, STOPPING)
-    if vm.guest_up:
-        world.effects.append(PressPowerButton(vm.key, _grace(world, vm)))
-    if vm.hung:
-        run = vm.run
-        world.agenda.put(world.now + timedelta(seconds=_grace(world, vm)), lambda: _hard_off(vm, run))
-    stopping = _Stopping(world, vm, operation)
-    vm.on_guest_down = stopping.look
-    world.later("stopping", stopping.time_passed)
 
-
-def _hard_off(vm: Instance, run: int) -> None:
-    if vm.hung and vm.run == run:
-        vm.hung = False
-        if vm.on_guest_down:
-            vm.on_guest_down()
-
-
-def _grace(world: "World", vm: Instance) -> float:
-    spot = vm.scheduling.get("provisioningModel") == "SPOT"
-    return world.knobs.grace_seconds_spot if spot else world.knobs.grace_seconds
-
-
-class _Stopping:
-    """TERMINATED comes once the least time has passed *and* nothing is left of the guest."""
-
-    def __init__(self, world: "World", vm: Instance, operation: Operation) -> None:
-        self.world, self.vm, self.operation = world, vm, operation
-        self.passed = False
-
-    def time_passed(self) -> None:
-        self.passed = True
-        self.look()
-
-    def look(self) -> None:
-        world, vm = self.world, self.vm
-        if not self.passed or vm.hung or (vm.guest_up and world.guests):
-            return
-        vm.guest_up, vm.on_guest_down = False, None
-        vm.last_stop = world.now
-        if not world.knobs.guest_attributes_survive_stop:
-            vm.guest_attributes.clear()
+    def off() -> None:
         move(world, vm, TERMINATED)
-        end_turn(world, vm, self.operation)
+        end_turn(world, vm, operation)
+
+    power_down(world, vm, off)
 
 
 def _run_is_over(world: "World", vm: Instance, run: int) -> None:
     if vm.status == RUNNING and vm.run == run:
-        by_itself(world, vm, world.knobs.max_run_operation, begin_stop)
+        end_of_run(world, vm, world.knobs.max_run_operation)
+
+
+def end_of_run(world: "World", vm: Instance, kind: str) -> None:
+    """Stop it or delete it without having been asked, whichever its scheduling says."""
+    deletes = vm.scheduling.get("instanceTerminationAction") == "DELETE"
+    by_itself(world, vm, kind, begin_delete if deletes else begin_stop)
 
 
 def by_itself(world: "World", vm: Instance, kind: str, begin: Begin) -> None:

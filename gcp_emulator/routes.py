@@ -20,6 +20,7 @@ Answer = Json | Reply | Held
 COMPUTE = "/compute/v1/projects/{project}"
 ZONE = COMPUTE + "/zones/{zone}"
 REGION = COMPUTE + "/regions/{region}"
+GLOBAL = COMPUTE + "/global"
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ Handler = Callable[["World", Call], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of an API."""
+    """One method of an API. A `{name}` in its template has neither slash nor colon, a `{name*}` no slash only."""
 
     method: str
     template: str
@@ -73,6 +74,7 @@ class Route:
 
     def __post_init__(self) -> None:
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/:]+)", re.escape(self.template))
+        pattern = re.sub(r"\\{(\w+)\\\*\\}", r"(?P<\1>[^/]+)", pattern)
         object.__setattr__(self, "pattern", re.compile(pattern + r"\Z"))
 
 

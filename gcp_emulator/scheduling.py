@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gcp_emulator.errors import invalid
-from gcp_emulator.routes import Call, Json
+from gcp_emulator.routes import Json
 
 MAX_RUN_LEAST = 30
 MAX_RUN_MOST = 120 * 24 * 3600
@@ -20,12 +20,12 @@ def default_scheduling(*, has_gpu: bool) -> Json:
     }
 
 
-def scheduling_from(call: Call, *, has_gpu: bool) -> Json:
+def scheduling_from(document: Json, *, has_gpu: bool) -> Json:
     """Check a Scheduling body; it replaces the block, so what it leaves out has its default again."""
-    return checked({**default_scheduling(has_gpu=has_gpu), **call.document()}, has_gpu=has_gpu)
+    return _checked({**default_scheduling(has_gpu=has_gpu), **document}, has_gpu=has_gpu)
 
 
-def checked(scheduling: Json, *, has_gpu: bool) -> Json:
+def _checked(scheduling: Json, *, has_gpu: bool) -> Json:
     """Refuse combinations that Compute Engine refuses."""
     if scheduling["provisioningModel"] == "SPOT":
         scheduling = {**scheduling, "onHostMaintenance": "TERMINATE", "automaticRestart": False, "preemptible": True}
@@ -33,9 +33,8 @@ def checked(scheduling: Json, *, has_gpu: bool) -> Json:
         value = scheduling["onHostMaintenance"]
         why = "Instances with guest accelerators do not support live migration."
         raise invalid("resource.scheduling.onHostMaintenance", value, why)
-    if (action := scheduling.get("instanceTerminationAction", "STOP")) != "STOP":
-        why = "This emulator has no instances.delete, so it can only STOP."
-        raise invalid("resource.scheduling.instanceTerminationAction", action, why)
+    if (action := scheduling.get("instanceTerminationAction", "STOP")) not in {"STOP", "DELETE"}:
+        raise invalid("resource.scheduling.instanceTerminationAction", action, "Must be STOP or DELETE.")
     if "maxRunDuration" in scheduling:
         if "terminationTime" in scheduling:
             why = "maxRunDuration and terminationTime are mutually exclusive."

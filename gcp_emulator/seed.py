@@ -78,6 +78,24 @@ class SecretSeed:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateSeed:
+    """An instance template, global unless it has a region; `properties` as the API takes them (InstanceProperties)."""
+
+    name: str
+    properties: Mapping[str, Any]
+    project: str = DEMO_PROJECT
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSeed:
+    """An empty bucket of Cloud Storage."""
+
+    name: str
+    project: str = DEMO_PROJECT
+
+
+@dataclass(frozen=True, slots=True)
 class Seed:
     """A whole world to begin with."""
 
@@ -86,6 +104,8 @@ class Seed:
     instances: Sequence[InstanceSeed] = ()
     addresses: Sequence[AddressSeed] = ()
     secrets: Sequence[SecretSeed] = ()
+    templates: Sequence[TemplateSeed] = ()
+    buckets: Sequence[BucketSeed] = ()
 
 
 def demo_seed(startup_script: str, *, api_key: str, metadata: Mapping[str, str] | None = None) -> Seed:

@@ -3,14 +3,17 @@
 from datetime import timedelta
 
 from gcp_emulator.addresses import Address
+from gcp_emulator.buckets import Bucket
+from gcp_emulator.errors import ApiError
 from gcp_emulator.instances import RUNNING, TERMINATED, AccessConfig, Instance
-from gcp_emulator.links import address_key, instance_key
+from gcp_emulator.links import address_key, instance_key, region_key
 from gcp_emulator.outside import taken
 from gcp_emulator.places import Project
 from gcp_emulator.power import enter_running
-from gcp_emulator.scheduling import checked, default_scheduling
+from gcp_emulator.scheduling import scheduling_from
 from gcp_emulator.secrets import Secret, Version
-from gcp_emulator.seed import AddressSeed, BadSeedError, InstanceSeed, SecretSeed, Seed
+from gcp_emulator.seed import AddressSeed, BadSeedError, BucketSeed, InstanceSeed, SecretSeed, Seed, TemplateSeed
+from gcp_emulator.templates import InstanceTemplate, properties_from
 from gcp_emulator.world import World
 
 EPHEMERAL = "ephemeral"
@@ -28,6 +31,10 @@ def sow(world: World, seed: Seed) -> None:
         _sow_instance(world, instance)
     for secret in seed.secrets:
         _sow_secret(world, secret)
+    for template in seed.templates:
+        _sow_template(world, template)
+    for bucket in seed.buckets:
+        _sow_bucket(world, bucket)
 
 
 def _sow_address(world: World, seed: AddressSeed) -> None:
@@ -68,7 +75,7 @@ def _instance(world: World, seed: InstanceSeed) -> Instance:
         created=world.now - AGE,
         internal_ip=internal,
         service_account=seed.service_account or world.projects[seed.project].service_account,
-        scheduling=checked({**default_scheduling(has_gpu=has_gpu), **seed.scheduling}, has_gpu=has_gpu),
+        scheduling=scheduling_from(dict(seed.scheduling), has_gpu=has_gpu),
         machine_type=seed.machine_type,
         gpu=seed.gpu,
         local_ssd=seed.local_ssd,
@@ -99,3 +106,21 @@ def _sow_secret(world: World, seed: SecretSeed) -> None:
     name = f"projects/{world.projects[seed.project].number}/secrets/{seed.id}"
     versions = [Version(payload.encode(), world.now - AGE) for payload in seed.versions]
     world.secrets[name] = Secret(name, world.now - AGE, versions, denied=seed.denied)
+
+
+def _sow_template(world: World, seed: TemplateSeed) -> None:
+    if seed.project not in world.projects or (seed.region and seed.region not in world.regions):
+        raise BadSeedError(f"template {seed.name}: there is no {seed.project}/{seed.region or 'global'}")
+    scope = region_key(seed.project, seed.region) if seed.region else f"projects/{seed.project}/global"
+    try:
+        properties = properties_from(seed.project, dict(seed.properties))
+    except ApiError as wrong:
+        raise BadSeedError(f"template {seed.name}: {wrong}") from wrong
+    template = InstanceTemplate(scope, seed.name, world.new_id(), world.now - AGE, properties)
+    world.templates[template.key] = template
+
+
+def _sow_bucket(world: World, seed: BucketSeed) -> None:
+    if seed.project not in world.projects:
+        raise BadSeedError(f"bucket {seed.name}: there is no project {seed.project}")
+    world.buckets[seed.name] = Bucket(seed.name, world.projects[seed.project], world.now - AGE)

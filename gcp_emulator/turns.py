@@ -16,12 +16,15 @@ Begin = Callable[["World", Instance, Operation], None]
 
 
 def take_turn(world: "World", vm: Instance, operation: Operation, begin: Begin) -> Operation:
-    """Let it begin once the changes of power before it are over."""
+    """Let it begin once the changes of power before it are over. None begins on a VM that one of them deleted."""
     operation.status = operations.PENDING
 
     def turn() -> None:
         operation.status = operations.RUNNING
-        begin(world, vm, operation)
+        if vm.gone:
+            end_turn(world, vm, operation, operations.gone(vm))
+        else:
+            begin(world, vm, operation)
 
     vm.power_queue.append(turn)
     if not vm.power_busy:

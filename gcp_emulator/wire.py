@@ -10,7 +10,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Request:
-    """One HTTP request: header names in lower case, path percent-decoded and without the query.
+    """One HTTP request: header names in lower case, path without the query, percent-decoded but for %2F.
 
     Compared by identity: a held request is asked again as the same object.
     """

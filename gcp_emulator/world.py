@@ -7,6 +7,8 @@ from random import Random
 from weakref import WeakKeyDictionary
 
 from gcp_emulator.addresses import Address
+from gcp_emulator.buckets import Bucket
+from gcp_emulator.disks import Disk
 from gcp_emulator.errors import invalid, not_found
 from gcp_emulator.fault_kinds import NAMES, AtBoot
 from gcp_emulator.faults import F, Faults
@@ -19,8 +21,10 @@ from gcp_emulator.network import Network
 from gcp_emulator.operations import Operation
 from gcp_emulator.past import Past
 from gcp_emulator.places import Project
+from gcp_emulator.resumable import Session
 from gcp_emulator.routes import Call
 from gcp_emulator.secrets import Secret
+from gcp_emulator.templates import InstanceTemplate
 from gcp_emulator.timing import Agenda
 from gcp_emulator.wire import Delayed, Effect, Request
 
@@ -40,8 +44,12 @@ class World:
     projects: dict[str, Project] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
     addresses: dict[str, Address] = field(default_factory=dict)
+    disks: dict[str, Disk] = field(default_factory=dict)  # those that outlived their instance
+    templates: dict[str, InstanceTemplate] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
     replays: dict[tuple[str, str], Operation] = field(default_factory=dict)  # (path, requestId)
+    buckets: dict[str, Bucket] = field(default_factory=dict)
+    uploads: dict[str, Session] = field(default_factory=dict)  # under way, by upload_id
     secrets: dict[str, Secret] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
     history: History = field(default_factory=History)

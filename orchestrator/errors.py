@@ -8,6 +8,7 @@ MayflyError
  |   |- QuotaExceeded             the project may not have that much
  |   |- Stockout                  Google has no such machine free right now; later may help
  |   |- BadResource               the thing is there, but cannot be used like this
+ |   |   `- AlreadyExists         something of that name is there already
  |- AgentFault           exit 4   the VM is up, and its agent is not ready or not who it should be
  |   |- BootFailed                startup.sh or the agent itself says so
  |   |- AgentSilent               nobody answered in time
@@ -75,6 +76,10 @@ class Stockout(NoMachine):
 
 class BadResource(NoMachine):
     """The resource exists but cannot serve: an IP that is used elsewhere, a request that Google calls invalid."""
+
+
+class AlreadyExists(BadResource):
+    """What was to be made has a name that something else has."""
 
 
 class AgentFault(MayflyError):

@@ -66,6 +66,7 @@ class GoogleClients:
     addresses: AddressesClient
     operations: ZoneOperationsClient
     time: GoogleTime
+    credentials: Credentials
 
     def close(self) -> None:
         """Close the connections."""
@@ -88,6 +89,7 @@ def open_clients(endpoint: str | None) -> GoogleClients:
         addresses=AddressesClient(credentials=credentials, client_options=options),
         operations=ZoneOperationsClient(credentials=credentials, client_options=options),
         time=time,
+        credentials=credentials,
     )
 
 

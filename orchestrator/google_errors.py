@@ -18,6 +18,7 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, Ref
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 
 from orchestrator.errors import (
+    AlreadyExists,
     BadResource,
     BadUsage,
     Conflict,
@@ -148,7 +149,7 @@ def _hiccup_error(c: Complaint, what: str, _: Subject) -> MayflyError:
 
 def _forbidden_error(c: Complaint, what: str, _: Subject) -> MayflyError:
     """Names the permission, for that is what one has to grant."""
-    named = re.search(r"'((?:compute|secretmanager|iam|serviceusage)\.[\w.]+)'", c.message)
+    named = re.search(r"'((?:compute|storage|secretmanager|iam|serviceusage)\.[\w.]+)'", c.message)
     if named is None:
         return Forbidden(f"{what}: {c.message}")
     return Forbidden(
@@ -173,6 +174,10 @@ _TABLE: list[tuple[Callable[[Complaint], bool], _Error]] = [
     ),
     (_missing, lambda c, _, subject: NotFound(f"{subject.missing} Google says: {c.message}")),
     (lambda c: c.status == HTTPStatus.UNAUTHORIZED, lambda c, *_: BadUsage(f"{LOG_IN} Google says: {c.message}")),
+    (
+        lambda c: c.has("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS"),
+        lambda c, what, _: AlreadyExists(f"{what}: {c.message}"),
+    ),
     (_in_use, lambda c, what, _: BadResource(f"{what}: something else uses it. {c.message}")),
     (
         lambda c: c.status == HTTPStatus.FORBIDDEN or c.has("FORBIDDEN", "PERMISSIONS_ERROR", "PERMISSION_DENIED"),

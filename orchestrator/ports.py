@@ -42,6 +42,25 @@ class Machines(Protocol):
         """The tail of the serial console."""
 
 
+class Creation(Protocol):
+    """VMs that are made for one run, from an instance template, and deleted after it."""
+
+    async def create(self, machine: Machine, address: Address | None, limit: timedelta) -> None:
+        """Make the VM that `machine` shows to be absent, and see the operation through.
+
+        It comes with the time limit, our labels, the address and a copy of the lease: there is no moment in which it
+        runs unarmed. Fine if it is there already and was made for this run; BadResource if it was not. Stockout,
+        QuotaExceeded: then there is no VM.
+        """
+
+    async def delete(self, machine: Machine) -> None:
+        """Ask for its deletion and see the operation through. Fine if it is gone.
+
+        Never waits behind other requests; cancelled, it does not see the operation through. "Gone" is what `look`
+        shows afterwards, not what this returns.
+        """
+
+
 class Leases(Protocol):
     """The one value that says who may use the VM."""
 

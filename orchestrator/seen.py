@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 from orchestrator.lease import Lease
 from vm_agent.protocol import Greeting, RunView
 
+ABSENT = "ABSENT"  # our own word, in the place of a status: there is no such VM (now)
+
 T = TypeVar("T")
 
 OUR_LABEL = ("mayfly", "managed")  # what carries it, a sweep may touch
@@ -42,6 +44,27 @@ class Machine:
     scheduling: dict[str, object] = field(default_factory=dict, repr=False)  # the whole block, to write it back
     has_local_ssd: bool = False  # such a VM cannot be stopped without saying that its scratch data may go
     labels: dict[str, str] = field(default_factory=dict, repr=False)
+    lease_generation: int = 0  # of the object that holds the lease, where that is not in the VM's metadata
+
+    @classmethod
+    def absent(cls, name: str, seen_at: datetime) -> "Machine":
+        """There is none of that name: what a created VM is before and after its run."""
+        return cls(
+            name=name,
+            id="",
+            status=ABSENT,
+            metadata_fingerprint="",
+            metadata={},
+            lease=None,
+            internal_ip="",
+            access_config=None,
+            max_run=None,
+            termination_action=None,
+            automatic_restart=False,
+            last_start=None,
+            last_stop=None,
+            seen_at=seen_at,
+        )
 
     @property
     def labelled_ours(self) -> bool:
@@ -59,10 +82,15 @@ class Machine:
         return self.status in {"TERMINATED", "STOPPED"}
 
     @property
+    def gone(self) -> bool:
+        """There is no such VM."""
+        return self.status == ABSENT
+
+    @property
     def off(self) -> bool:
-        """Seen off: stopped, and later than it was last started. Anything else may be billed."""
+        """Seen off: gone, or stopped and later than it was last started. Anything else may be billed."""
         started, ended = self.last_start, self.last_stop
-        return self.stopped and (started is None or (ended is not None and ended >= started))
+        return self.gone or (self.stopped and (started is None or (ended is not None and ended >= started)))
 
     @property
     def going_off(self) -> bool:

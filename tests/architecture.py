@@ -62,6 +62,8 @@ SPENDING = (
     ("machines.start", ("moves",)),
     ("machines.stop", ("moves",)),
     ("machines.arm", ("moves",)),
+    ("creation.create", ("moves",)),
+    ("creation.delete", ("moves",)),
     ("addresses.attach", ("moves",)),
     ("addresses.detach", ("moves",)),
     ("leases.write", ("lease_keeper",)),

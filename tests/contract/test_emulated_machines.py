@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.seed import AddressSeed, InstanceSeed, Seed
 from tests.contract.world import PROJECT, REGION, ZONE
+from tests.guests import alive_in, all_end
 
 ZONE_PATH = f"/compute/v1/projects/{PROJECT}/zones/{ZONE}"
 VM = f"{ZONE_PATH}/instances/web-vm"
@@ -38,8 +40,8 @@ class Cloud:
     async def get(self, path: str) -> Any:
         return (await self._http.get(path)).raise_for_status().json()
 
-    async def do(self, path: str, **body: Any) -> None:
-        begun = (await self._http.post(path, **body)).raise_for_status().json()
+    async def do(self, path: str, method: str = "POST", **body: Any) -> None:
+        begun = (await self._http.request(method, path, **body)).raise_for_status().json()
         wait = f"{ZONE_PATH}/operations/{begun['name']}/wait"
         done = (await self._http.post(wait, timeout=150)).raise_for_status().json()
         assert done["status"] == "DONE"
@@ -52,15 +54,15 @@ class Cloud:
         """The startup script has reported through guest attributes."""
         return (await self._http.get(f"{VM}/getGuestAttributes?queryPath=web/boot")).is_success
 
-    async def static_ip(self) -> str:
-        address = await self.get(f"/compute/v1/projects/{PROJECT}/regions/{REGION}/addresses/web-ip")
+    async def static_ip(self, name: str = "web-ip") -> str:
+        address = await self.get(f"/compute/v1/projects/{PROJECT}/regions/{REGION}/addresses/{name}")
         return str(address["address"])
 
 
 def world(startup_script: str = WEB_SERVER, **scheduling: Any) -> Seed:
     metadata = {"startup-script": startup_script, "enable-guest-attributes": "TRUE"}
     vm = InstanceSeed("web-vm", metadata=metadata, address="web-ip", scheduling=scheduling)
-    return Seed(instances=(vm,), addresses=(AddressSeed("web-ip"),))
+    return Seed(instances=(vm,), addresses=(AddressSeed("web-ip"), AddressSeed("free-ip")))
 
 
 @pytest.fixture
@@ -148,6 +150,35 @@ async def test_the_plug_is_pulled_when_the_world_is_reset(cloud: Cloud) -> None:
     async with httpx.AsyncClient() as http:
         await http.post(f"{cloud.emulator.url}/_emulator/reset")
     assert (await cloud.get(VM))["status"] == "TERMINATED"
+
+
+def a_web_server(ip: str) -> dict[str, Any]:
+    items = [{"key": "startup-script", "value": WEB_SERVER}, {"key": "enable-guest-attributes", "value": "TRUE"}]
+    return {
+        "name": "new-vm",
+        "machineType": f"zones/{ZONE}/machineTypes/e2-medium",
+        "disks": [{"boot": True, "autoDelete": True}],
+        "networkInterfaces": [{"accessConfigs": [{"type": "ONE_TO_ONE_NAT", "natIP": ip}]}],
+        "metadata": {"items": items},
+    }
+
+
+async def test_a_vm_that_is_made_boots_and_once_deleted_leaves_no_process_and_no_disk(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    disk, ip = tmp_path / PROJECT / ZONE / "new-vm", await cloud.static_ip("free-ip")
+    for _ in (1, 2):  # the second has the name of the first, and a disk of its own
+        await cloud.do(f"{ZONE_PATH}/instances", json=a_web_server(ip))
+        await _shows(ip, "booted\n")
+        processes = alive_in(disk)
+        assert processes
+        await cloud.do(f"{ZONE_PATH}/instances/new-vm", method="DELETE")
+        assert all_end(processes)
+        await _until(partial(_is_gone, disk))
+
+
+async def _is_gone(disk: Path) -> bool:
+    return not disk.exists()
 
 
 async def test_two_emulators_run_side_by_side(cloud: Cloud, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from gcp_emulator.discovery import Method, defect, method_of
 from gcp_emulator.exports import exports
-from gcp_emulator.wire import Reply
+from gcp_emulator.wire import Reply, Request
 from tests.contract.world import PROJECT, VM, ZONE, Running
 
 INSTANCES = f"/compute/v1/projects/{PROJECT}/zones/{ZONE}/instances"
@@ -26,6 +26,7 @@ def _method(verb: str, path: str) -> Method:
     return method
 
 
+_ASKED = Request("GET", f"{INSTANCES}/{VM}")
 _INSTANCES_GET = _method("GET", f"{INSTANCES}/{VM}")
 
 
@@ -164,12 +165,12 @@ def test_a_reply_that_google_could_not_send_is_found_out(
     http: httpx.Client, spoiled: dict[str, Any], what: str
 ) -> None:
     vm = http.get(f"{INSTANCES}/{VM}").json()
-    assert what in (defect(Reply(200, json.dumps(vm | spoiled).encode(), {}), _INSTANCES_GET) or "")
+    assert what in (defect(Reply(200, json.dumps(vm | spoiled).encode(), {}), _ASKED, _INSTANCES_GET) or "")
 
 
 def test_a_reply_must_have_the_fields_that_are_always_there() -> None:
-    assert "must contain ['cpuPlatform'," in (defect(Reply(200, b"{}", {}), _INSTANCES_GET) or "")
+    assert "must contain ['cpuPlatform'," in (defect(Reply(200, b"{}", {}), _ASKED, _INSTANCES_GET) or "")
 
 
 def test_an_error_body_needs_a_reason() -> None:
-    assert defect(Reply(404, b'{"error": {"code": 404, "message": "no"}}', {}), _INSTANCES_GET)
+    assert defect(Reply(404, b'{"error": {"code": 404, "message": "no"}}', {}), _ASKED, _INSTANCES_GET)

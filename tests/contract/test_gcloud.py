@@ -6,6 +6,7 @@ A command costs a second or two, so a test is a session of several commands, as 
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.contract.world import IP, OTHER_IP, OTHER_VM, PAYLOAD, PROJECT, SECRET, VM, ZONE, Running
 
@@ -120,3 +121,41 @@ def test_a_stockout_fails_the_command_with_its_code(gcloud: Gcloud, emulator: Ru
         operation_error={"code": "ZONE_RESOURCE_POOL_EXHAUSTED", "message": message, "status": 503},
     )
     assert message in _refused(gcloud("compute", "instances", "start", VM))
+
+
+def test_a_vm_is_made_from_a_template_and_deleted(gcloud: Gcloud, emulator: Running) -> None:
+    made = gcloud("compute", "instance-templates", "create", "worker", "--machine-type=e2-medium", "--labels=team=x")
+    assert (made.returncode, "Created [" in made.stderr) == (0, True)
+    describe = ("compute", "instance-templates", "describe", "worker", "--format=value(properties.machineType)")
+    assert _told(gcloud(*describe)) == "e2-medium\n"
+    limit = ("--max-run-duration=10m", "--instance-termination-action=DELETE")
+    create = ("compute", "instances", "create", "new-vm", "--source-instance-template=worker")
+    [vm] = json.loads(_told(gcloud(*create, "--labels=mayfly=managed", *limit, "--format=json")))
+    assert (vm["status"], vm["labels"]) == ("RUNNING", {"team": "x", "mayfly": "managed"})
+    assert vm["scheduling"]["maxRunDuration"] == {"seconds": "600"}
+    again = _refused(gcloud(*create))
+    assert f"The resource 'projects/{PROJECT}/zones/{ZONE}/instances/new-vm' already exists" in again
+    gone = gcloud("compute", "instances", "delete", "new-vm")
+    assert (gone.returncode, "Deleted [" in gone.stderr) == (0, True)
+    assert "was not found" in _refused(gcloud("compute", "instances", "delete", "new-vm"))
+    assert "worker" in _told(gcloud("compute", "instance-templates", "list"))
+    _told(gcloud("compute", "instance-templates", "delete", "worker"))
+
+
+def test_a_stockout_of_a_new_vm_is_told(gcloud: Gcloud, emulator: Running) -> None:
+    stockout = {"code": "ZONE_RESOURCE_POOL_EXHAUSTED", "message": "Try a different zone.", "status": 503}
+    emulator.fault(on="instances.insert", operation_error=stockout)
+    assert "Try a different zone." in _refused(gcloud("compute", "instances", "create", "new-vm"))
+
+
+def test_files_are_copied_to_a_bucket_and_back(gcloud: Gcloud, tmp_path: Path) -> None:
+    log, back, there = tmp_path / "log", tmp_path / "back", "gs://outcomes/run/1/log"
+    log.write_bytes(b"one\r\ntwo\n\n\r")  # every newline there is: gcloud packs a file as a mail on Unix would be
+    _told(gcloud("storage", "buckets", "create", "gs://outcomes"))
+    _told(gcloud("storage", "cp", str(log), there))
+    assert _told(gcloud("storage", "ls", "gs://outcomes/**")).strip() == there
+    assert _told(gcloud("storage", "cat", there)).startswith("one\ntwo\n")
+    _told(gcloud("storage", "cp", there, str(back)))
+    assert back.read_bytes() == log.read_bytes()
+    assert "HTTPError 412" in _refused(gcloud("storage", "cp", "--if-generation-match=0", str(log), there))
+    _told(gcloud("storage", "rm", there))

@@ -11,12 +11,22 @@ from typing import Any
 import httpx
 
 from gcp_emulator.emulator import Emulator
-from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed
+from gcp_emulator.seed import AddressSeed, BucketSeed, InstanceSeed, SecretSeed, Seed, TemplateSeed
 
 PROJECT, REGION, ZONE = "demo", "us-central1", "us-central1-a"
 VM, OTHER_VM = "gpu-vm", "other-vm"
 IP, SPARE_IP, OTHER_IP = "gpu-ip", "spare-ip", "other-ip"
 SECRET, DENIED_SECRET, PAYLOAD = "mayfly-agent-key", "not-for-you", "correct horse"
+TEMPLATE, BUCKET = "gpu-worker", "mayfly-state"
+
+PROPERTIES: dict[str, Any] = {
+    "machineType": "e2-medium",
+    "labels": {"team": "audio"},
+    "disks": [{"boot": True, "autoDelete": True}],
+    "networkInterfaces": [{"network": f"projects/{PROJECT}/global/networks/default"}],
+    "metadata": {"items": [{"key": "enable-guest-attributes", "value": "TRUE"}, {"key": "colour", "value": "blue"}]},
+    "scheduling": {"onHostMaintenance": "TERMINATE"},
+}
 
 WORLD = Seed(
     instances=(
@@ -25,6 +35,8 @@ WORLD = Seed(
     ),
     addresses=(AddressSeed(IP), AddressSeed(SPARE_IP), AddressSeed(OTHER_IP)),
     secrets=(SecretSeed(SECRET, versions=("old", PAYLOAD)), SecretSeed(DENIED_SECRET, versions=("x",), denied=True)),
+    templates=(TemplateSeed(TEMPLATE, PROPERTIES),),
+    buckets=(BucketSeed(BUCKET),),
 )
 
 
