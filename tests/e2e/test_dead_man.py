@@ -132,7 +132,7 @@ def vm(tmp_path: Path) -> Iterator[Vm]:
 
 
 @pytest.mark.parametrize("rung", [BOOTING, STARTING])
-def test_a_vm_whose_orchestrator_is_killed_while_it_boots_is_off_after_the_silence(vm: Vm, rung: str):
+def test_incident_04_a_vm_whose_orchestrator_is_killed_while_it_boots_is_off_after_the_silence(vm: Vm, rung: str):
     vm.rent("main:for_ever", rung, timeout="8s")
     vm.is_off()
     assert "dead-man: no word for 3 s, and no run in progress: powering off" in vm.console

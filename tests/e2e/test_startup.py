@@ -221,7 +221,7 @@ async def test_a_vm_whose_metadata_server_is_gone_powers_itself_off_all_the_same
     await vm.is_off()
 
 
-async def test_the_dead_man_is_armed_before_anything_that_can_fail(vm, google):
+async def test_incident_05_the_dead_man_is_armed_before_anything_that_can_fail(vm, google):
     google.attributes["mayfly-boot-minutes"] = "0.01"
     (vm.disk / "opt").mkdir(parents=True)
     (vm.disk / "opt/mayfly").write_text("a file where a folder should be")

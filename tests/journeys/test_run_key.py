@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ def until(lab: Lab) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("when", ["lease", "start", "boot", "job"])
-async def test_a_retried_attempt_goes_on_where_the_one_before_it_died(lab: Lab, when: str):
+async def test_incident_03_a_retried_attempt_goes_on_where_the_one_before_it_died(lab: Lab, when: str):
     """Each rung: what the dead attempt left is neither started twice nor left on."""
     await killed(lab, when, params=until(lab), **tries("mayfly-x7k2p", 0))
     let_go(lab)
@@ -168,6 +169,20 @@ async def test_a_run_that_may_be_done_twice_is_begun_again_once_it_was_cut_off(l
     receipt = await lab.run("main:outlast", policy=HASTY, **order)
     assert (receipt.outcome, receipt.attempts, receipt.cleanup) == (Outcome.SUCCEEDED, 2, "confirmed")
     assert accepted(lab) == 2
+
+
+async def test_incident_12_no_attempt_writes_over_the_log_of_the_one_before(lab: Lab, tmp_path: Path):
+    """Neither on the VM, nor where the orchestrator copies it to."""
+    order = {"params": until(lab), "on_interrupt": "rerun", "out": tmp_path / "out"}
+    await killed(lab, "job", **order, **tries("mayfly-x7k2p", 0))
+    await lab.switch_off()
+    let_go(lab)
+    receipt = await lab.run("main:outlast", policy=HASTY, **order, **tries("mayfly-x7k2p", 1))
+    assert (receipt.exit_code, receipt.attempts) == (0, 2)
+    logs = [path.read_text() for path in lab.disk.rglob("runs/*/log")]
+    assert [log.count("at work") for log in logs] == [1, 1]
+    copied = [path.read_text() for path in (tmp_path / "out").rglob("log.txt")]
+    assert [log.count("at work") for log in copied] == [1]
 
 
 async def test_a_vm_that_goes_off_under_a_run_that_may_be_done_twice_is_started_again(lab: Lab):

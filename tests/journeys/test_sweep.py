@@ -117,7 +117,7 @@ async def test_incident_18_nobody_asks_whether_the_owner_still_exists(lab: Lab):
     assert await all_is_given_back(lab)
 
 
-async def test_incident_7_an_address_left_on_a_vm_that_is_off_is_taken_off(lab: Lab):
+async def test_incident_07_an_address_left_on_a_vm_that_is_off_is_taken_off(lab: Lab):
     await abandoned_at(lab, "detach")
     assert (await lab.address())["status"] == "IN_USE"
     stops = len(lab.requests("instances.stop"))
@@ -127,7 +127,7 @@ async def test_incident_7_an_address_left_on_a_vm_that_is_off_is_taken_off(lab: 
     assert await all_is_given_back(lab)
 
 
-async def test_incident_7_an_address_that_is_gone_when_it_is_taken_off_is_off(lab: Lab):
+async def test_incident_07_an_address_that_is_gone_when_it_is_taken_off_is_off(lab: Lab):
     await abandoned_at(lab, "detach")
     await lab.inject(on="instances.deleteAccessConfig", reply={"status": 404, "reason": "notFound"})
     receipt = await sweep(lab)

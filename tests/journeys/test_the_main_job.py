@@ -81,7 +81,9 @@ async def test_the_rehearsal_runs_test_and_nothing_else(lab: Lab):
     assert lab.output == "rehearsing\n"
 
 
-async def test_a_job_that_raises_is_exit_1_with_its_traceback_in_the_log_and_everything_off(lab: Lab, tmp_path: Path):
+async def test_incident_24_a_job_that_raises_is_exit_1_with_its_traceback_in_the_log_and_everything_off(
+    lab: Lab, tmp_path: Path
+):
     receipt = await lab.run("main:fail", out=tmp_path / "out")
     assert (receipt.outcome, receipt.exit_code, receipt.cleanup) == (Outcome.FAILED, 1, "confirmed")
     assert "ValueError: no such coin" in receipt.detail
