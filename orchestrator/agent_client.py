@@ -50,7 +50,14 @@ class _Answer:
 class AgentClient:
     """One agent, at one address ("http://IP:8000"). Silence beyond `policy.agent_calls` is AgentSilent."""
 
-    def __init__(self, base_url: str, api_key: str, policy: Policy, clock: Clock) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        policy: Policy,
+        clock: Clock,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         if not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key and api_key):
             raise BadUsage("The agent's key (AGENT_KEY or its secret) must be plain ASCII text in one line, not empty.")
         self._url = base_url
@@ -59,6 +66,7 @@ class AgentClient:
         self._http = httpx.AsyncClient(
             base_url=base_url,
             headers={API_KEY_HEADER: api_key, "Accept-Encoding": "identity"},
+            transport=transport,
             trust_env=False,  # straight to that address: no proxy gets to see the key
         )
 
