@@ -35,9 +35,9 @@ class CloudDoor:
         self.settle()
         return answer if isinstance(answer, Held) else self.dated(answer)
 
-    def metadata(self, instance: str, request: Request) -> Reply | Held:
+    def metadata(self, instance: str, request: Request, first_asked: datetime | None = None) -> Reply | Held:
         """One question of a guest to its metadata server."""
-        answer = self.cloud.metadata(instance, request, self.now())
+        answer = self.cloud.metadata(instance, request, self.now(), first_asked)
         self.settle()
         return answer
 

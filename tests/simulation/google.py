@@ -132,8 +132,9 @@ class SimulatedGoogle:
         self._library, self._door, self._network, self._told = library, door, network, heard
         real = library.clients
         self.clients = GoogleClients(
-            **{name: _Client(getattr(real, name), self, name) for name in vars(real) if name != "time"},
+            **{name: _Client(getattr(real, name), self, name) for name in vars(real) if name not in NO_CLIENTS},
             time=_Time(self),
+            credentials=real.credentials,
         )
 
     async def call(self, work: Callable[[], T]) -> T:
@@ -192,6 +193,7 @@ class SimulatedGoogle:
 
 
 NO_FATE = Fate(-1)
+NO_CLIENTS = ("time", "credentials")
 
 
 def changes_something(call: str) -> bool:
@@ -214,6 +216,6 @@ class Library:
         self.clients = open_clients(_ORIGIN)
         for name in vars(self.clients):
             client = getattr(self.clients, name)
-            if name != "time":
+            if name not in NO_CLIENTS:
                 session = client.transport._session
                 session.get, session.post, session.delete = self.wire.get, self.wire.post, self.wire.delete

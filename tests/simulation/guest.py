@@ -5,8 +5,10 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 from gcp_emulator.wire import Held, PoweredOff, Request, ShutDown
 from tests.simulation.agent_door import Exchange
@@ -16,19 +18,23 @@ from tests.simulation.network import WORLD
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
 from vm_agent.auth import ApiKey
+from vm_agent.deadman import Deadman
 from vm_agent.ending import CUT_OFF, Verdict
 from vm_agent.fence import Fence
 from vm_agent.gpu import NoGpu
-from vm_agent.identity import Identity, Metadata
+from vm_agent.identity import Identity, Metadata, _Answer
 from vm_agent.ledger import Ledger, Mark
 from vm_agent.process import Order
 from vm_agent.protocol import Failure, FunctionJob, Mode, Progress, RunView, State
+from vm_agent.pulse import Pulse
 from vm_agent.runs import Runs
 
 API_KEY = "correct-horse"
 BOOT_SECONDS = 8.0  # from the first instruction to an agent that listens
 JOB_SECONDS = 90.0
 JOB_GRACE_SECONDS = 2.0  # what the job takes to end when it is asked to
+SILENCE_SECONDS = 180.0
+RUN_GRACE_SECONDS = 90.0
 _JOB = FunctionJob(function="main:run")
 _SYNCED = 2  # PRAGMA synchronous=FULL
 
@@ -161,6 +167,10 @@ class Guest:
     def _make_agent(self) -> tuple[Agent, Any]:
         ledger = self.disk.open_ledger()
         metadata = SimulatedMetadata(self.key, self._door)
+        clock = BootClock(self._door, self._loop, self._loop.time() - BOOT_SECONDS)
+        deadman = Deadman(
+            clock, Pulses(), NoBanner(), silence_seconds=SILENCE_SECONDS, run_grace_seconds=RUN_GRACE_SECONDS
+        )
         runs = Runs(
             ledger,
             Jobs(self),
@@ -168,6 +178,7 @@ class Guest:
             {Mode.RUN: _JOB, Mode.TEST: _JOB},
             self._door.now,
             self._new_id,
+            deadman,
         )
         agent = Agent(
             runs=runs,
@@ -175,6 +186,8 @@ class Guest:
             identity=Identity(metadata, f"boot-{self.boots}"),
             gpu_probe=_NoGpus(),
             power=_Power(self),
+            deadman=deadman,
+            metadata=metadata,
             credentials=[ApiKey(API_KEY)],
             version="simulated",
         )
@@ -191,13 +204,52 @@ class SimulatedMetadata(Metadata):
 
     door: CloudDoor
 
-    async def _get(self, path: str) -> tuple[int, str]:
+    async def _get(self, path: str) -> _Answer:
         await asyncio.sleep(0.001)
-        asked = Request("GET", f"/computeMetadata/v1/{path}", {}, {"metadata-flavor": "Google"})
+        name, _, query = path.partition("?")
+        asked = Request("GET", f"/computeMetadata/v1/{name}", dict(parse_qsl(query)), {"metadata-flavor": "Google"})
+        began = self.door.now()
         answer = self.door.metadata(self.host, asked)
-        if isinstance(answer, Held):
-            raise OSError("the metadata server holds a request that asked for no wait")
-        return answer.status, answer.body.decode()
+        while isinstance(answer, Held):
+            changed = asyncio.get_running_loop().create_future()
+            self.door.when_changed(answer.until, lambda changed=changed: changed.done() or changed.set_result(None))
+            await changed
+            answer = self.door.metadata(self.host, asked, began)
+        tag = next((value for name, value in answer.headers.items() if name.lower() == "etag"), "")
+        return _Answer(answer.status, answer.body.decode(), tag)
+
+
+@dataclass(frozen=True)
+class BootClock:
+    """The VM's boot clock, and the wall's."""
+
+    door: CloudDoor
+    loop: VirtualLoop
+    booted: float
+
+    def uptime(self) -> float:
+        return self.loop.time() - self.booted
+
+    def now(self) -> datetime:
+        return self.door.now()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Pulses:
+    """Of one boot: the simulated agent does not die alone, so nobody reads it."""
+
+    def read(self) -> Pulse | None:
+        return None
+
+    def write(self, pulse: Pulse) -> None: ...
+
+
+class NoBanner:
+    """Nobody logs in."""
+
+    def say(self, text: str | None) -> None: ...
 
 
 class _NoGpus:
@@ -208,6 +260,7 @@ class _NoGpus:
 @dataclass(frozen=True)
 class _Power:
     guest: Guest
+    ours = True
 
     async def off(self) -> None:
         self.guest.power_off()
