@@ -18,6 +18,7 @@ from orchestrator.threads import Threads
 
 T = TypeVar("T")
 Send = Callable[[str, float], compute.Operation]  # (requestId, timeout in seconds)
+Again = Callable[[], Awaitable[None]]  # raises if it is not to be tried again
 
 _THREADS = 8  # a look, a move, a lease renewal, a report, and waits that were abandoned
 _HELD = timedelta(seconds=0.5)  # a wait that comes back sooner held nothing: Google was too busy
@@ -69,40 +70,43 @@ class GoogleCalls:
 
         return await patiently(lambda: self._threads.call(work), self.policy.cloud_calls, self.clock)
 
-    async def change(self, send: Send, subject: Subject) -> None:
-        """Send a request that changes something, and see its operation through."""
+    async def change(self, send: Send, subject: Subject, again: Again | None = None) -> None:
+        """Send a request that changes something, and see its operation through. `again` comes before a further try."""
 
         async def attempt(request_id: str) -> None:
             operation = await self._send(send, request_id, subject, self._threads)
             await self._see_through(operation, subject, self.policy.start)
 
-        await self._as_one(lambda request_id: uninterrupted(attempt(request_id)))
+        await self._as_one(lambda request_id: uninterrupted(attempt(request_id)), again)
 
-    async def stop(self, send: Send, subject: Subject) -> None:
+    async def stop(self, send: Send, subject: Subject, again: Again | None = None) -> None:
         """The same for a stop, on the thread that nothing else waits for."""
 
         async def attempt(request_id: str) -> None:
             operation = await uninterrupted(self._send(send, request_id, subject, self._stop_thread))
             await self._see_through(operation, subject, self.policy.stop)
 
-        await self._as_one(attempt)
+        await self._as_one(attempt, again)
 
-    async def _as_one(self, attempt: Callable[[str], Awaitable[None]]) -> None:
+    async def _as_one(self, attempt: Callable[[str], Awaitable[None]], again: Again | None) -> None:
         """Tries of one attempt share its requestId, so a try whose reply was lost is not done twice.
 
         Once Google has said no, the same id would only be told no again.
         """
-        request_id = str(uuid4())
+        request_id, tried = str(uuid4()), False
 
-        async def again() -> None:
-            nonlocal request_id
+        async def once() -> None:
+            nonlocal request_id, tried
+            if tried and again is not None:
+                await again()
+            tried = True
             try:
                 await attempt(request_id)
             except Refused:
                 request_id = str(uuid4())
                 raise
 
-        await patiently(again, self.policy.cloud_calls, self.clock)
+        await patiently(once, self.policy.cloud_calls, self.clock)
 
     async def _send(self, send: Send, request_id: str, subject: Subject, threads: Threads) -> compute.Operation:
         def work() -> compute.Operation:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pydantic import ValidationError
 
 from orchestrator.errors import BadResource, Conflict, NotFound
-from orchestrator.google_calls import GoogleCalls
+from orchestrator.google_calls import Again, GoogleCalls
 from orchestrator.google_library import compute
 from orchestrator.google_sightings import armed, machine_of
 from orchestrator.seen import Machine
@@ -33,16 +33,16 @@ class GoogleMachines:
 
         return await calls.read(ask, calls.place.vm(name, "look at"))
 
-    async def start(self, machine: Machine) -> None:
+    async def start(self, machine: Machine, again: Again | None = None) -> None:
         """Start it, and see it started."""
 
         def send(request_id: str, timeout: float) -> compute.Operation:
             request = compute.StartInstanceRequest(instance=machine.name, request_id=request_id, **self._here)
             return self._calls.clients.instances.start_unary(request, retry=None, timeout=timeout)
 
-        await self._calls.change(send, self._calls.place.vm(machine.name, "start"))
+        await self._calls.change(send, self._calls.place.vm(machine.name, "start"), again)
 
-    async def stop(self, machine: Machine) -> None:
+    async def stop(self, machine: Machine, again: Again | None = None) -> None:
         """Stop it, by a client and a thread that serve nothing else. A VM that is gone is off."""
 
         def send(request_id: str, timeout: float) -> compute.Operation:
@@ -52,7 +52,7 @@ class GoogleMachines:
             return self._calls.clients.stopping.stop_unary(request, retry=None, timeout=timeout)
 
         with suppress(NotFound):
-            await self._calls.stop(send, self._calls.place.vm(machine.name, "stop"))
+            await self._calls.stop(send, self._calls.place.vm(machine.name, "stop"), again)
 
     async def arm(self, machine: Machine, limit: timedelta) -> None:
         """Write the whole scheduling block back, with the limit in it. Conflict, if the VM is on after all."""

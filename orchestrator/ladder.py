@@ -60,12 +60,19 @@ def lease_is_ours(seen: Seen, run: Run) -> bool:
 
 
 def _lease_holds(seen: Seen, run: Run) -> bool:
-    """Ours, and without a stop in it that another began and that is still to be finished."""
-    return lease_is_ours(seen, run) and (lease := seen.machine.lease) is not None and lease.phase is not Phase.STOPPING
+    """Ours, unexpired, and without a stop in it that another began and that is still to be finished."""
+    machine, lease = seen.machine, seen.machine.lease
+    return (
+        lease is not None
+        and lease.nonce == run.nonce
+        and lease.held(machine.seen_at)
+        and lease.phase is not Phase.STOPPING
+    )
 
 
 def _claim_once_stopped(seen: Seen, run: Run) -> Move:
-    if not lease_is_ours(seen, run) or seen.machine.off:
+    lease = seen.machine.lease
+    if lease is None or lease.nonce != run.nonce or lease.phase is not Phase.STOPPING or seen.machine.off:
         return Move.CLAIM_LEASE
     return Move.AWAIT_MACHINE if seen.machine.going_off else Move.STOP_MACHINE
 

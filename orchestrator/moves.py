@@ -5,12 +5,13 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from orchestrator.boot import until_ready
 from orchestrator.claims import as_found, is_same_run, refusal
 from orchestrator.collect import collect
-from orchestrator.errors import AgentRefused, Busy, MayflyError, NoMachine, Taken
+from orchestrator.errors import AgentRefused, Busy, LeaseLost, MayflyError, NoMachine, Taken
 from orchestrator.events import Note
 from orchestrator.follow import follow
 from orchestrator.ladder import Move, ours_to_stop
@@ -105,11 +106,19 @@ async def _attach(seen: Seen, trip: Trip) -> None:
 async def _start(seen: Seen, trip: Trip) -> None:
     trip.before_start, trip.start_unsettled, trip.left_on = seen.machine, True, True
     try:
-        await trip.world.machines.start(seen.machine)
+        await trip.world.machines.start(seen.machine, partial(_still_ours, seen, trip))
     except NoMachine:
         trip.start_unsettled = False  # a clear no; after anything else it may land yet
         raise
     trip.start_unsettled = False
+
+
+async def _still_ours(seen: Seen, trip: Trip) -> None:
+    """Each try of a start or stop needs a look of its own: L is the life of one request, and no longer."""
+    machine = await trip.keeper.look()
+    lease = machine.lease
+    if machine.id != seen.machine.id or lease is None or lease.nonce != trip.run.nonce:
+        raise LeaseLost(f"Somebody else took the lease on {machine.name}; it was left to them.")
 
 
 async def _await(_seen: Seen, trip: Trip) -> None:
@@ -117,7 +126,7 @@ async def _await(_seen: Seen, trip: Trip) -> None:
 
 
 async def _stop_first(seen: Seen, trip: Trip) -> None:
-    await trip.world.machines.stop(seen.machine)
+    await trip.world.machines.stop(seen.machine, partial(_still_ours, seen, trip))
 
 
 async def _greet(seen: Seen, trip: Trip) -> None:
@@ -162,7 +171,7 @@ async def _settle(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
     """What is on its way may be a start: a stop goes after it at once, and again, until it has landed."""
     assert trip.in_flight is not None  # noqa: S101 - else there is nothing to settle
     if ours_to_stop(seen, trip.run) and not seen.machine.going_off:
-        await trip.world.machines.stop(seen.machine)
+        await trip.world.machines.stop(seen.machine, partial(_still_ours, seen, trip))
     await asyncio.wait({trip.in_flight}, timeout=trip.world.policy.off_poll.total_seconds())
 
 
@@ -175,7 +184,13 @@ async def _stop(seen: Seen, trip: Trip, verdict: Verdict) -> None:
     if seen.machine.going_off:
         return await trip.world.clock.sleep(trip.world.policy.off_poll)
     mark = trip.keeper.amend(lambda lease, now: _stopping(lease, now, trip, verdict))
-    stopped, marked = await asyncio.gather(trip.world.machines.stop(seen.machine), mark, return_exceptions=True)
+    if seen.machine.lease is not None and not seen.machine.lease.held(seen.machine.seen_at):
+        await (
+            mark
+        )  # it ran out under us (a pause, a lost network): whoever looks now may take it, so it is renewed first
+        return None
+    stop = trip.world.machines.stop(seen.machine, partial(_still_ours, seen, trip))
+    stopped, marked = await asyncio.gather(stop, mark, return_exceptions=True)
     if stopped is None:
         trip.start_unsettled = False  # Google does one after the other
     for ended in (stopped, marked):

@@ -5,7 +5,7 @@ surface. A method that changes something returns once the change is done and kno
 before that, it first sees through what it has sent, for a request in flight cannot be unsent.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -22,11 +22,15 @@ class Machines(Protocol):
     async def look(self, name: str) -> Machine:
         """The VM as it is now. NotFound if there is none."""
 
-    async def start(self, machine: Machine) -> None:
-        """Ask for a start and see the operation through. Fine if it is already running. Stockout, QuotaExceeded."""
+    async def start(self, machine: Machine, again: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Ask for a start and see the operation through. Fine if it is already running. Stockout, QuotaExceeded.
 
-    async def stop(self, machine: Machine) -> None:
-        """Ask for a stop and see the operation through. Fine if it is already off or gone.
+        Google takes it from anybody at any time, so `again` is awaited before each further try, to look once more:
+        what it raises is raised, and nothing is sent.
+        """
+
+    async def stop(self, machine: Machine, again: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Ask for a stop and see the operation through; `again` as above. Fine if it is already off or gone.
 
         Never waits behind other requests; cancelled, it does not see the operation through. "Off" is what `look`
         shows afterwards, not what this returns.

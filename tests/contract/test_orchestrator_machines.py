@@ -12,7 +12,17 @@ import pytest
 
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.seed import InstanceSeed, Seed
-from orchestrator.errors import BadResource, BadUsage, Conflict, Forbidden, NotFound, QuotaExceeded, Stockout, Transient
+from orchestrator.errors import (
+    BadResource,
+    BadUsage,
+    Conflict,
+    Forbidden,
+    LeaseLost,
+    NotFound,
+    QuotaExceeded,
+    Stockout,
+    Transient,
+)
 from orchestrator.google_compute import GoogleCompute, open_google
 from orchestrator.lease import Lease, Phase
 from orchestrator.policy import Policy
@@ -114,6 +124,26 @@ async def test_what_passes_is_tried_again(google: GoogleCompute, emulator: Runni
     emulator.fault(on="instances.stop", times=2, reply=reply)
     await google.machines.stop(await google.machines.look(VM))
     assert emulator.verbs().count("instances.stop") == 3
+
+
+@pytest.mark.parametrize("verb", ["start", "stop"])
+async def test_a_start_or_stop_is_tried_again_only_after_another_look(
+    google: GoogleCompute, emulator: Running, verb: str
+) -> None:
+    """Google takes both from anybody at any time: a zombie's late stop would hit the run of whoever came after it."""
+    emulator.fault(on=f"instances.{verb}", times=2, reply={"status": 503})
+    looks = 0
+
+    async def again() -> None:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            raise LeaseLost("Somebody else took the lease.")
+
+    machine = await google.machines.look(VM)
+    with pytest.raises(LeaseLost):
+        await getattr(google.machines, verb)(machine, again)
+    assert emulator.verbs().count(f"instances.{verb}") == looks == 2
 
 
 async def test_what_does_not_pass_is_given_up_and_says_what_was_tried(

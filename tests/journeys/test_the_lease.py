@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestrator.lease import Phase
@@ -61,6 +62,24 @@ async def test_a_lease_that_somebody_took_leaves_the_vm_to_him_and_our_clean_up_
         assert theirs is not None
         assert theirs.nonce == "theirs"
         await lab.all_is_well(still_on=["gpu-vm"])
+
+
+async def test_a_lease_that_ran_out_under_us_is_taken_anew_before_the_stop_goes_out(lab: Lab):
+    """After a pause longer than its span, say: whoever looks now may take the VM, and our stop would hit him."""
+    until = lab.disk / "go-on"
+    never = replace(IMPATIENT, lease_renewal=seconds(3600))
+    running = asyncio.create_task(lab.run("main:outlast", params={"until": str(until)}, policy=never))
+    await lab.until(lambda: "at work" in lab.output)
+    lease = await lab.lease()
+    assert lease is not None
+    await lab.write_lease(replace(lease, expires_at=datetime.now(UTC) - timedelta(hours=1)).to_json())
+    begun = len(lab.requests("instances.stop", "instances.setMetadata"))
+    until.touch()
+    receipt = await running
+    assert (receipt.exit_code, receipt.cleanup) == (0, "confirmed")
+    verbs = [entry["verb"] for entry in lab.requests("instances.stop", "instances.setMetadata")[begun:]]
+    assert verbs[0] == "instances.setMetadata"
+    assert "instances.stop" in verbs
 
 
 async def test_how_a_run_ended_is_remembered_though_its_vm_needed_no_stop(lab: Lab):
