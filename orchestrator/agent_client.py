@@ -50,7 +50,14 @@ class _Answer:
 class AgentClient:
     """One agent, at one address ("http://IP:8000"). Silence beyond `policy.agent_calls` is AgentSilent."""
 
-    def __init__(self, base_url: str, api_key: str, policy: Policy, clock: Clock) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        policy: Policy,
+        clock: Clock,
+        transport: httpx.AsyncBaseTransport | None = None,  # None: TCP
+    ) -> None:
         if not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key and api_key):
             raise BadUsage("The agent's key (AGENT_KEY or its secret) must be plain ASCII text in one line, not empty.")
         self._url = base_url
@@ -60,6 +67,7 @@ class AgentClient:
             base_url=base_url,
             headers={API_KEY_HEADER: api_key, "Accept-Encoding": "identity"},
             trust_env=False,  # straight to that address: no proxy gets to see the key
+            transport=transport,
         )
 
     async def aclose(self) -> None:
