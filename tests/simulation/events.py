@@ -1,0 +1,38 @@
+"""What happens at any moment by itself."""
+
+from collections.abc import Callable
+
+from gcp_emulator.seed import DEMO_INSTANCE, DEMO_PROJECT, DEMO_ZONE
+from gcp_emulator.wire import Request
+from tests.simulation.platform import Execution
+from tests.simulation.schedule import Happening, Schedule
+from tests.simulation.universe import Universe
+
+
+def make_happen(schedule: Schedule, universe: Universe, executions: list[Execution]) -> None:
+    """Put every event of the schedule on the clock."""
+
+    def trigger(name: str, key: str | None) -> None:
+        executions.append(Execution(universe, name, key))
+        executions[-1].begin()
+
+    acts: dict[Happening, Callable[[], None]] = {
+        Happening.STOPPED: lambda: _stop_by_a_person(universe),
+        Happening.PREEMPTED: lambda: universe.goes_off("compute.instances.preempted"),
+        Happening.HOST_ERROR: lambda: universe.goes_off("compute.instances.hostError", plug_pulled=True),
+        Happening.AGENT_KILLED: lambda: universe.guest().kill_agent(),
+        Happening.OTHER_TRIGGER: lambda: trigger("second", None),
+        Happening.SAME_TRIGGER: lambda: trigger("twin", f"{executions[0].name}-0"),
+    }
+    for event in schedule.events:
+        universe.loop.outside(event.at, _told, universe, event.happening, acts[event.happening])
+
+
+def _told(universe: Universe, happening: Happening, act: Callable[[], None]) -> None:
+    universe.tell(f"event: {happening}")
+    act()
+
+
+def _stop_by_a_person(universe: Universe) -> None:
+    path = f"/compute/v1/projects/{DEMO_PROJECT}/zones/{DEMO_ZONE}/instances/{DEMO_INSTANCE}/stop"
+    universe.ask(Request("POST", path), lambda _: None)

@@ -1,0 +1,111 @@
+"""One orchestrator's way to the world: every request is a boundary, and may meet a fault there."""
+
+import asyncio
+import json
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from gcp_emulator.wire import Reply, Request
+from tests.simulation.loop import Process
+from tests.simulation.schedule import Kind
+from tests.simulation.universe import Universe
+
+LATE_SECONDS = 29.0  # on the way: just inside the longest life of a request
+PAUSE_SECONDS = 240.0  # a lease lives 180, and another L of 30 passes before anybody takes it over
+
+DOOMS = {  # verb -> how an operation of that kind ends badly
+    "start": ("ZONE_RESOURCE_POOL_EXHAUSTED", "The zone does not have enough resources available."),
+    "*": ("INTERNAL_ERROR", "Internal error."),
+}
+NEVER = asyncio.Event  # awaited and never set: only a time-out or the end of the process gets past it
+
+
+class Attempt(Protocol):
+    """The orchestrator that sends."""
+
+    process: Process
+    looked_at: float  # when what it saw of the VM last was true
+
+    def sigterm(self) -> None:
+        """Ask it to leave."""
+
+    def killed(self) -> None:
+        """It is dead: the platform sees it."""
+
+
+class Sender:
+    """Lets requests of one orchestrator through, or not."""
+
+    def __init__(self, universe: Universe, attempt: Attempt) -> None:
+        self.universe, self.attempt = universe, attempt
+
+    async def send(self, request: Request) -> Reply:
+        """One request to the cloud, and its answer; silence is for ever."""
+        met = await self.border(f"{request.method} {_what(request)}")
+        arrived, unheard = LATE_SECONDS if met is Kind.LATE else self.universe.one_way(), met is Kind.REPLY_LOST
+        if met is Kind.LOST:
+            await NEVER().wait()
+        if met is Kind.UNAVAILABLE:
+            await asyncio.sleep(2 * self.universe.one_way())
+            return _unavailable()
+        if met is Kind.OPERATION_ERROR and request.method == "POST" and not request.path.endswith("/wait"):
+            self._doom(request)
+        return await self._exchange(request, arrived, unheard=unheard or met is Kind.LATE, then_die=met)
+
+    async def border(self, label: str) -> Kind | None:
+        """Cross the border with this; what is left to be done is the fault that it meets."""
+        met = self.universe.boundary(f"{self.attempt.process.name}: {label}")
+        match met:
+            case Kind.CRASH_BEFORE:
+                self.attempt.killed()
+                await asyncio.sleep(0)  # and never comes back
+            case Kind.PAUSE:
+                self.attempt.process.pause(PAUSE_SECONDS)
+                await asyncio.sleep(0)  # and comes back late
+            case Kind.SIGTERM:
+                self.attempt.sigterm()
+        return met
+
+    def die_once_sent(self, met: Kind | None) -> None:
+        """A crash after: the request is on its way, and nothing takes it back."""
+        if met is Kind.CRASH_AFTER:
+            self.attempt.killed()
+
+    async def _exchange(self, request: Request, arrived: float, *, unheard: bool, then_die: Kind | None) -> Reply:
+        """Over the network, which does not care who still lives."""
+        loop, answered = self.universe.loop, asyncio.get_running_loop().create_future()
+
+        def land() -> None:
+            if request.path.endswith("/stop"):
+                for listener in self.universe.on_stop:
+                    listener(self.attempt, self.attempt.looked_at)
+            self.universe.ask(request, hear)
+
+        def hear(reply: Reply) -> None:
+            if request.method == "GET" and "/instances/" in request.path:
+                self.attempt.looked_at = loop.time()
+            if not unheard:
+                loop.outside(loop.time() + self.universe.one_way(), arrive, reply)
+
+        def arrive(reply: Reply) -> None:
+            if not answered.done():
+                answered.set_result(reply)
+
+        loop.outside(loop.time() + arrived, land)
+        self.die_once_sent(then_die)
+        reply: Reply = await answered
+        return reply
+
+    def _doom(self, request: Request) -> None:
+        verb = request.path.rpartition("/")[2]
+        code, message = next(doom for pattern, doom in DOOMS.items() if fnmatchcase(verb, pattern))
+        self.universe.doom_next(f"instances.{verb}", code, message)
+
+
+def _what(request: Request) -> str:
+    return request.path.split("/", 6)[-1]
+
+
+def _unavailable() -> Reply:
+    said = {"error": {"code": 503, "message": "Try again.", "errors": [{"reason": "backendError"}]}}
+    return Reply(503, json.dumps(said).encode(), {"content-type": "application/json"})

@@ -1,0 +1,288 @@
+"""A guest on virtual time: the real agent, its real ledger on a disk that forgets, and a job that only takes time."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from starlette.types import ASGIApp
+
+from gcp_emulator.wire import Boot, GuestEvent, PoweredOff, Reply, Request, ShutDown
+from tests.simulation.loop import Process, VirtualLoop
+from vm_agent.agent import Agent
+from vm_agent.app import create_app
+from vm_agent.auth import ApiKey
+from vm_agent.ending import CUT_OFF, Verdict
+from vm_agent.fence import Fence
+from vm_agent.gpu import NoGpu
+from vm_agent.identity import Identity, Metadata
+from vm_agent.ledger import Ledger, Mark
+from vm_agent.process import Order
+from vm_agent.protocol import Failure, FunctionJob, Mode, Progress, State
+from vm_agent.runs import Runs
+
+API_KEY = "a-key-for-the-simulation"
+BEGINNING = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+STARTUP_SECONDS = 0.25  # of startup.sh, until the agent listens
+RESTART_SECONDS = 2.0  # of systemd, after the agent died
+JOB_SECONDS = 20.0
+END_SECONDS = 0.5  # of a job that is told to stop
+
+
+class Surroundings(Protocol):
+    """What a guest needs of the world around it."""
+
+    loop: VirtualLoop
+    folder: Path
+
+    def says(self, instance: str, event: GuestEvent) -> None:
+        """Tell the cloud."""
+
+    async def ask_metadata(self, instance: str, request: Request) -> Reply:
+        """Ask the metadata server."""
+
+    def job_began(self, instance: str, order: Order, key: tuple[str, int]) -> None:
+        """A job is at work."""
+
+
+@dataclass
+class Disk:
+    """What a power cut leaves: the ledger as it was when it was last synced."""
+
+    path: Path
+    synced: bytes | None = None
+
+    def power_cut(self) -> None:
+        """Whatever was not synced has never been."""
+        for leftover in self.path.parent.glob(self.path.name + "*"):
+            leftover.unlink()
+        if self.synced is not None:
+            self.path.write_bytes(self.synced)
+
+
+class SyncedLedger(Ledger):
+    """The real ledger, watched: what SQLite syncs by its settings is on the disk, and no more."""
+
+    def __init__(self, disk: Disk, *, synchronous: str | None = None) -> None:
+        self._disk = disk
+        super().__init__(disk.path)
+        if synchronous is not None:
+            self._db.execute(f"PRAGMA synchronous={synchronous}")
+        self._keep()
+
+    def _ask(self, statement: str, *values: Any) -> list[Any]:
+        rows = super()._ask(statement, *values)
+        if not statement.startswith(("SELECT", "BEGIN")):
+            self._keep()
+        return rows
+
+    def _keep(self) -> None:
+        full = 2  # in WAL mode only FULL syncs every commit
+        if not self._db.in_transaction and self._db.execute("PRAGMA synchronous").fetchone()[0] >= full:
+            self._disk.synced = self._db.serialize()
+
+
+class MetadataWire(Metadata):
+    """The agent's own reader, over the simulated metadata server."""
+
+    def __init__(self, instance: str, around: Surroundings) -> None:
+        super().__init__("metadata")
+        object.__setattr__(self, "_instance", instance)
+        object.__setattr__(self, "_around", around)
+
+    async def _get(self, path: str) -> tuple[int, str]:
+        request = Request("GET", f"/computeMetadata/v1/{path}", {}, {"metadata-flavor": "Google"})
+        reply = await self._around.ask_metadata(self._instance, request)  # type: ignore[attr-defined]
+        return reply.status, reply.body.decode()
+
+
+class NoGpuHere:
+    """This VM has none."""
+
+    async def look(self) -> list[dict[str, Any]]:
+        """Raise NoGpu."""
+        raise NoGpu("none")
+
+
+@dataclass
+class Job:
+    """One run's process. It waits for `go`, works, and ends."""
+
+    guest: "Guest"
+    order: Order
+    mark: Mark
+    _told: asyncio.Future[Verdict] = field(default_factory=asyncio.Future)
+
+    def go(self) -> None:
+        """Let it work."""
+        self.guest.job_began(self.order)
+        self._later(JOB_SECONDS, Verdict(State.SUCCEEDED, result={"worked": self.order.run_id}))
+        if self.order.timeout_seconds:
+            self._later(self.order.timeout_seconds, Verdict(State.TIMED_OUT))
+
+    def cancel(self) -> None:
+        """End it because somebody asks."""
+        self._later(END_SECONDS, Verdict(State.CANCELLED))
+
+    def abandon(self) -> None:
+        """End it because the agent leaves."""
+        self._later(END_SECONDS, Verdict(State.INTERRUPTED, failure=Failure(detail=CUT_OFF)))
+
+    async def ended(self) -> Verdict:
+        """How it ended."""
+        verdict = await asyncio.shield(self._told)
+        self.guest.jobs.pop(self.order.run_id, None)
+        return verdict
+
+    def _later(self, seconds: float, verdict: Verdict) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._tell, verdict)
+
+    def _tell(self, verdict: Verdict) -> None:
+        if not self._told.done():
+            self.guest.jobs.pop(self.order.run_id, None)
+            self._told.set_result(verdict)
+
+
+@dataclass
+class Guest:
+    """One instance from the inside; its disk outlives its boots."""
+
+    instance: str
+    around: Surroundings
+    disk: Disk
+    ledger_sync: str | None = None  # a mutant's PRAGMA synchronous
+    process: Process | None = None
+    app: ASGIApp | None = None  # listens
+    ledger: SyncedLedger | None = None
+    jobs: dict[str, Order] = field(default_factory=dict)
+    boots: int = 0
+    _leave: asyncio.Event | None = None
+
+    def boot(self, effect: Boot) -> None:
+        """Switch on."""
+        self.boots += 1
+        self._begin(f"{effect.name}#{self.boots}", STARTUP_SECONDS)
+
+    def press_button(self, grace_seconds: float) -> None:
+        """Ask it to end, and make it, after the grace."""
+        process = self.process
+        if process is None:
+            return self.around.says(self.instance, ShutDown())
+        if self._leave is not None:
+            self._leave.set()
+        else:
+            self._gone(process, ShutDown())
+        self.around.loop.outside(self.around.loop.time() + grace_seconds, self._gone, process, ShutDown())
+        return None
+
+    def pull_plug(self) -> None:
+        """Nothing is said, nothing is written."""
+        if self.process is not None:
+            self._kill()
+            self.disk.power_cut()
+
+    def kill_agent(self) -> None:
+        """SIGKILL; the job dies with it (parent death signal), and systemd starts it again."""
+        if self.process is not None and self.app is not None:
+            name = self.process.name
+            self._kill()
+            self._begin(f"{name}'", RESTART_SECONDS)
+
+    def job_began(self, order: Order) -> None:
+        """A job is at work."""
+        assert self.ledger is not None  # noqa: S101 - its agent told it to go
+        view = self.ledger.find(order.run_id)
+        self.jobs[order.run_id] = order
+        self.around.job_began(self.instance, order, (view.key, view.attempt))
+
+    async def off(self) -> None:
+        """The port Power: the agent turns its machine off."""
+        if self._leave is not None:
+            self._leave.set()
+
+    # --- the ports of Processes ----------------------------------------------------------------------------------
+
+    async def start(self, order: Order, changed: Callable[[Progress | None], None]) -> Job:
+        """Make the job's process."""
+        del changed  # it says nothing until it is done
+        await asyncio.sleep(0.02)
+        return Job(self, order, Mark(1000, "0", str(self.boots)))
+
+    async def clear(self, folder: Path, mark: Mark | None) -> Verdict:
+        """See gone what another agent left: no job outlives its agent here."""
+        del folder, mark
+        await asyncio.sleep(0.02)
+        return Verdict(State.INTERRUPTED, failure=Failure(detail=CUT_OFF))
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, name: str, seconds: float) -> None:
+        self.process = Process(self.around.loop, name)
+        self.process.spawn(self._live(self.process, seconds), "agent")
+
+    async def _live(self, process: Process, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._leave = asyncio.Event()
+        self.ledger = SyncedLedger(self.disk, synchronous=self.ledger_sync)
+        app = create_app(self._agent(self.ledger))
+        up, down = asyncio.Event(), asyncio.Event()
+        said = {"lifespan.startup.complete": up, "lifespan.shutdown.complete": down}
+        asked = iter([None, self._leave])
+
+        async def receive() -> Mapping[str, Any]:
+            if (wait := next(asked)) is None:
+                return {"type": "lifespan.startup"}
+            await wait.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(message: Mapping[str, Any]) -> None:
+            said[message["type"]].set()
+
+        process.spawn(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send), "lifespan")
+        await up.wait()
+        self.app = app
+        await self._leave.wait()
+        await down.wait()
+        self._gone(process, PoweredOff())
+
+    def _agent(self, ledger: Ledger) -> Agent:
+        metadata = MetadataWire(self.instance, self.around)
+        runs = Runs(ledger, self, self.around.folder / "runs", _JOBS, self._now, self._new_id)
+        return Agent(
+            runs=runs,
+            fence=Fence(ledger, metadata, self._now),
+            identity=Identity(metadata, f"boot-{self.boots}"),
+            gpu_probe=NoGpuHere(),
+            power=self,
+            credentials=[ApiKey(API_KEY)],
+            version="simulated",
+        )
+
+    def _gone(self, process: Process, event: GuestEvent) -> None:
+        if self.process is process:
+            self._kill()
+            self.around.says(self.instance, event)
+
+    def _kill(self) -> None:
+        assert self.process is not None  # noqa: S101 - asked by its callers
+        self.process.kill()
+        self.process, self.app, self._leave = None, None, None
+        self.jobs.clear()
+        if self.ledger is not None:
+            with suppress(Exception):
+                self.ledger.close()
+            self.ledger = None
+
+    def _now(self) -> datetime:
+        return BEGINNING + timedelta(seconds=self.around.loop.time())
+
+    def _new_id(self) -> str:
+        self._runs_made = getattr(self, "_runs_made", 0) + 1
+        return f"run-{self._runs_made}"
+
+
+_JOBS = {mode: FunctionJob(function=f"main:{mode}") for mode in Mode}
