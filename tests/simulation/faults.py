@@ -24,7 +24,7 @@ class Attempt(Protocol):
     """The orchestrator that sends."""
 
     process: Process
-    looked_at: float  # when what it saw of the VM last was true
+    frozen_since_look: bool  # it was paused after it had seen the VM last
 
     def sigterm(self) -> None:
         """Ask it to leave."""
@@ -61,6 +61,7 @@ class Sender:
                 await asyncio.sleep(0)  # and never comes back
             case Kind.PAUSE:
                 self.attempt.process.pause(PAUSE_SECONDS)
+                self.attempt.frozen_since_look = True
                 await asyncio.sleep(0)  # and comes back late
             case Kind.SIGTERM:
                 self.attempt.sigterm()
@@ -75,15 +76,17 @@ class Sender:
         """Over the network, which does not care who still lives."""
         loop, answered = self.universe.loop, asyncio.get_running_loop().create_future()
 
+        frozen = self.attempt.frozen_since_look
+
         def land() -> None:
             if request.path.endswith("/stop"):
                 for listener in self.universe.on_stop:
-                    listener(self.attempt, self.attempt.looked_at)
+                    listener(self.attempt, frozen)
             self.universe.ask(request, hear)
 
         def hear(reply: Reply) -> None:
-            if request.method == "GET" and "/instances/" in request.path:
-                self.attempt.looked_at = loop.time()
+            if request.method == "GET" and "/instances/" in request.path and not self.attempt.process.paused:
+                self.attempt.frozen_since_look = False
             if not unheard:
                 loop.outside(loop.time() + self.universe.one_way(), arrive, reply)
 

@@ -230,7 +230,7 @@ class Guest:
         self.ledger = SyncedLedger(self.disk, synchronous=self.ledger_sync)
         app = create_app(self._agent(self.ledger))
         up, down = asyncio.Event(), asyncio.Event()
-        said = {"lifespan.startup.complete": up, "lifespan.shutdown.complete": down}
+        said = {"lifespan.startup.complete": up, "lifespan.shutdown.complete": down, "lifespan.shutdown.failed": down}
         asked = iter([None, self._leave])
 
         async def receive() -> Mapping[str, Any]:

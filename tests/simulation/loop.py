@@ -33,16 +33,13 @@ class Process:
         self.name, self.loop = name, loop
         self.dead = False
         self.paused = False
-        self.tasks: list[asyncio.Task[Any]] = []  # kept: a task that is forgotten would run its `finally` blocks
         self._held: list[asyncio.Handle] = []
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str = "") -> asyncio.Task[T]:
         """Begin this, as a task of this process."""
         context = copy_context()
         context.run(_CURRENT.set, self)
-        task = self.loop.create_task(work, name=f"{self.name}:{name}", context=context)
-        self.tasks.append(task)
-        return task
+        return self.loop.create_task(work, name=f"{self.name}:{name}", context=context)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -74,6 +71,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._clock_resolution = 1e-9
         self._random = random
         self._home = threading.get_ident()
+        self._born: list[asyncio.Task[Any]] = []  # kept: a task that is forgotten would run its `finally` blocks
         self.steps = 0
         self.after_each: Callable[[], None] = lambda: None
         self.crash: BaseException | None = None  # what the callback of nobody raised: the simulation itself is broken
@@ -86,6 +84,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def outside(self, when: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
         """Call back at that time, in nobody's process: what the world does by itself."""
         return self.call_at(max(when, self._now), callback, *args, context=Context())
+
+    def create_task(self, *args: Any, **named: Any) -> asyncio.Task[Any]:
+        """As asyncio does, and remember it until the burial."""
+        task = super().create_task(*args, **named)
+        self._born.append(task)
+        return task
 
     def ready_again(self, handles: list[asyncio.Handle]) -> None:
         """Put callbacks back that were held."""
@@ -101,12 +105,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         for _ in range(_BURIALS):
             self._ready.clear()
             self._scheduled.clear()
-            for task in [one for one in asyncio.all_tasks(self) if not one.done()]:
+            for task in [one for one in self._born if not one.done()]:
                 task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
                 with suppress(BaseException):
                     task.get_coro().close()  # type: ignore[union-attr]
         self._ready.clear()
         self._scheduled.clear()
+        self._born.clear()
 
     def _run_once(self) -> None:
         self._collect_due()

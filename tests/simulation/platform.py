@@ -86,7 +86,7 @@ class Attempt:
     error: str | None = None
     exit_code: int | None = None
     door: AgentDoor | None = None
-    looked_at: float = 0.0
+    frozen_since_look: bool = False
 
     def begin(self) -> None:
         """As `mayfly run` does, behind the reading of settings."""

@@ -86,7 +86,7 @@ class Universe:
         self.labels: list[str] = []  # what each of them was
         self.trace: list[Told] = []
         self.on_cut: list[Callable[[str], None]] = []  # an external address leads nowhere any more
-        self.on_stop: list[Callable[[Any, float], None]] = []  # an orchestrator's stop lands; when it last looked
+        self.on_stop: list[Callable[[Any, bool], None]] = []  # whose stop landed, and whether it was frozen since it looked
         self.led_to: dict[str, str] = {}  # external IP -> the internal one that it led to last
         self.on_job: list[Callable[[str, Order, tuple[str, int]], None]] = []
         self._held: list[Callable[[], None]] = []
