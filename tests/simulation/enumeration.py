@@ -14,10 +14,18 @@ FAULTS_OF_A_SEED = (0, 1, 1, 2, 2, 3)
 EVENTS_OF_A_SEED = (0, 0, 1, 1, 2)
 
 
+UNANSWERED = (Kind.LOST, Kind.REPLY_LOST, Kind.LATE)
+
+
 @cache
+def moments() -> tuple[float, ...]:
+    """When a run sends each of its requests, when nothing goes wrong."""
+    return tuple(play(Schedule()).universe.crossed_at)
+
+
 def boundaries() -> int:
-    """How many requests a run makes when nothing goes wrong."""
-    return play(Schedule()).universe.requests
+    """How many those are."""
+    return len(moments())
 
 
 def singles() -> list[Schedule]:
@@ -49,6 +57,15 @@ def some_doubles(count: int) -> list[Schedule]:
 def happenings() -> list[Schedule]:
     """Every event, at every second of a run."""
     return [Schedule(events=(Event(at, what),)) for what, at in product(Happening, range(LAST_EVENT_SECONDS))]
+
+
+def called_off_while_unanswered() -> list[Schedule]:
+    """A SIGTERM while the answer to a request is still waited for: whether it was done, nobody knows."""
+    return [
+        Schedule((Fault(at, kind),), (Event(round(moment + 1, 3), Happening.CALLED_OFF),))
+        for at, moment in enumerate(moments())
+        for kind in UNANSWERED
+    ]
 
 
 def of_seed(seed: int) -> Schedule:

@@ -21,6 +21,7 @@ def make_happen(schedule: Schedule, universe: Universe, executions: list[Executi
         Happening.PREEMPTED: lambda: universe.goes_off("compute.instances.preempted"),
         Happening.HOST_ERROR: lambda: universe.goes_off("compute.instances.hostError", plug_pulled=True),
         Happening.AGENT_KILLED: lambda: universe.guest().kill_agent(),
+        Happening.CALLED_OFF: lambda: _call_off(executions),
         Happening.OTHER_TRIGGER: lambda: trigger("second", None),
         Happening.SAME_TRIGGER: lambda: trigger("twin", f"{executions[0].name}-0"),
     }
@@ -31,6 +32,11 @@ def make_happen(schedule: Schedule, universe: Universe, executions: list[Executi
 def _told(universe: Universe, happening: Happening, act: Callable[[], None]) -> None:
     universe.tell(f"event: {happening}")
     act()
+
+
+def _call_off(executions: list[Execution]) -> None:
+    for execution in executions:
+        execution.cancel()
 
 
 def _stop_by_a_person(universe: Universe) -> None:

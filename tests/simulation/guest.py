@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from starlette.types import ASGIApp
 
@@ -154,7 +154,7 @@ class Guest:
     instance: str
     around: Surroundings
     disk: Disk
-    ledger_sync: str | None = None  # a mutant's PRAGMA synchronous
+    ledger_sync: ClassVar[str | None] = None  # a mutant's PRAGMA synchronous
     process: Process | None = None
     app: ASGIApp | None = None  # listens
     ledger: SyncedLedger | None = None

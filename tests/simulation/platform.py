@@ -135,9 +135,20 @@ class Execution:
     key: str | None = None  # None: the execution's own
     attempts: list[Attempt] = field(default_factory=list)
     over: bool = False
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """As `gcloud run jobs executions cancel`: SIGTERM, and no further attempt."""
+        self.cancelled = True
+        if self.attempts and self.attempts[-1].exit_code is None:
+            self.attempts[-1].sigterm()
+        else:
+            self.over = True
 
     def begin(self) -> None:
         """The next attempt's process starts."""
+        if self.cancelled:
+            return
         number = len(self.attempts)
         process = Process(self.universe.loop, f"{self.name}/{number}")
         self.attempts.append(Attempt(self, number, process))
@@ -145,7 +156,7 @@ class Execution:
 
     def ended(self, attempt: Attempt) -> None:
         """As Cloud Run reacts to an exit code."""
-        if attempt.exit_code == 0 or attempt.number >= RETRIES:
+        if self.cancelled or attempt.exit_code == 0 or attempt.number >= RETRIES:
             self.over = True
         else:
             loop = self.universe.loop

@@ -26,6 +26,7 @@ class Happening(StrEnum):
     PREEMPTED = "preempted"
     HOST_ERROR = "host-error"  # the plug is pulled
     AGENT_KILLED = "agent-killed"  # and started again, by systemd
+    CALLED_OFF = "called-off"  # a person cancels every execution: SIGTERM, and no further attempt
     OTHER_TRIGGER = "other-trigger"  # a second execution, of another key
     SAME_TRIGGER = "same-trigger"  # a second execution, of the same key
 

@@ -83,7 +83,7 @@ class Universe:
         self.guests = {key: Guest(key, self, Disk(folder / f"{name(key)}.db")) for key in self.cloud.machines()}
         self.forwarded: dict[str, str] = {}  # external IP -> internal
         self.requests = 0  # that orchestrators made so far: the boundaries that faults are counted by
-        self.labels: list[str] = []  # what each of them was
+        self.crossed_at: list[float] = []  # when each of them was sent
         self.trace: list[Told] = []
         self.on_cut: list[Callable[[str], None]] = []  # an external address leads nowhere any more
         self.on_stop: list[Callable[[Any, bool], None]] = []  # whose stop landed, and whether it was frozen since it looked
@@ -113,7 +113,7 @@ class Universe:
     def boundary(self, label: str) -> Kind | None:
         """An orchestrator is about to send this: the fault that it meets."""
         number, self.requests = self.requests, self.requests + 1
-        self.labels.append(label)
+        self.crossed_at.append(self.loop.time())
         met = self.schedule.met_by(number)
         self.tell(f"#{number} {label}{f'  <- {met}' if met else ''}")
         return met
