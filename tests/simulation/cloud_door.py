@@ -9,7 +9,7 @@ from math import ceil
 from typing import Any
 
 from gcp_emulator.wire import Reply, Request
-from orchestrator.errors import NotFound, Transient
+from orchestrator.errors import BadResource, Conflict, NotFound, Transient
 from orchestrator.google_addresses import GoogleAddresses
 from orchestrator.google_calls import Place
 from orchestrator.google_errors import Complaint, Subject, code_of, translate
@@ -100,7 +100,12 @@ class SimulatedMachines:
             "automaticRestart": False,
         }
         subject = self._door.place.vm(machine.name, "set the time limit of")
-        await self._door.change(f"{self._path(machine.name)}/setScheduling", subject, block)
+        try:
+            await self._door.change(f"{self._path(machine.name)}/setScheduling", subject, block)
+        except BadResource as refusal:
+            if (await self.look(machine.name)).stopped:
+                raise
+            raise Conflict(f"{machine.name} is on, and takes no time limit.") from refusal
 
     async def boot_report(self, machine: Machine) -> BootReport | None:
         """startup.sh is not simulated, and says nothing."""

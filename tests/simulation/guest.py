@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
+from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp
 
@@ -15,13 +16,15 @@ from tests.simulation.loop import Process, VirtualLoop
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
 from vm_agent.auth import ApiKey
+from vm_agent.deadman import Deadman
 from vm_agent.ending import CUT_OFF, Verdict
 from vm_agent.fence import Fence
 from vm_agent.gpu import NoGpu
-from vm_agent.identity import Identity, Metadata
+from vm_agent.identity import Identity, Metadata, _Answer
 from vm_agent.ledger import Ledger, Mark
 from vm_agent.process import Order
 from vm_agent.protocol import Failure, FunctionJob, Mode, Progress, State
+from vm_agent.pulse import Pulse
 from vm_agent.runs import Runs
 
 API_KEY = "a-key-for-the-simulation"
@@ -94,10 +97,13 @@ class MetadataWire(Metadata):
         object.__setattr__(self, "_instance", instance)
         object.__setattr__(self, "_around", around)
 
-    async def _get(self, path: str) -> tuple[int, str]:
-        request = Request("GET", f"/computeMetadata/v1/{path}", {}, {"metadata-flavor": "Google"})
+    async def _get(self, path: str) -> _Answer:
+        where, _, query = path.partition("?")
+        asked = dict(parse_qsl(query))
+        request = Request("GET", f"/computeMetadata/v1/{where}", asked, {"metadata-flavor": "Google"})
         reply = await self._around.ask_metadata(self._instance, request)  # type: ignore[attr-defined]
-        return reply.status, reply.body.decode()
+        tag = next((value for name, value in reply.headers.items() if name.lower() == "etag"), "")
+        return _Answer(reply.status, reply.body.decode(), tag)
 
 
 class NoGpuHere:
@@ -106,6 +112,25 @@ class NoGpuHere:
     async def look(self) -> list[dict[str, Any]]:
         """Raise NoGpu."""
         raise NoGpu("none")
+
+
+class BootClock:
+    """Time as this boot has it."""
+
+    def __init__(self, loop: VirtualLoop, booted_at: float) -> None:
+        self._loop, self._booted_at = loop, booted_at
+
+    def uptime(self) -> float:
+        """Seconds since the boot."""
+        return self._loop.time() - self._booted_at
+
+    def now(self) -> datetime:
+        """The wall clock."""
+        return BEGINNING + timedelta(seconds=self._loop.time())
+
+    async def sleep(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        await asyncio.sleep(seconds)
 
 
 @dataclass
@@ -160,11 +185,15 @@ class Guest:
     ledger: SyncedLedger | None = None
     jobs: dict[str, Order] = field(default_factory=dict)
     boots: int = 0
+    booted_at: float = 0.0
+    pulse: Pulse | None = None  # in memory: it outlives the agent, and no reboot
+    ours: bool = True  # to turn off
     _leave: asyncio.Event | None = None
 
     def boot(self, effect: Boot) -> None:
         """Switch on."""
         self.boots += 1
+        self.booted_at, self.pulse = self.around.loop.time(), None
         self._begin(f"{effect.name}#{self.boots}", STARTUP_SECONDS)
 
     def press_button(self, grace_seconds: float) -> None:
@@ -203,6 +232,19 @@ class Guest:
         """The port Power: the agent turns its machine off."""
         if self._leave is not None:
             self._leave.set()
+
+    # --- the ports of the dead-man -------------------------------------------------------------------------------
+
+    def read(self) -> Pulse | None:
+        """The pulse of this boot."""
+        return self.pulse
+
+    def write(self, pulse: Pulse) -> None:
+        """Keep it."""
+        self.pulse = pulse
+
+    def say(self, text: str | None) -> None:
+        """Nobody is at work here."""
 
     # --- the ports of Processes ----------------------------------------------------------------------------------
 
@@ -251,13 +293,17 @@ class Guest:
 
     def _agent(self, ledger: Ledger) -> Agent:
         metadata = MetadataWire(self.instance, self.around)
-        runs = Runs(ledger, self, self.around.folder / "runs", _JOBS, self._now, self._new_id)
+        clock = BootClock(self.around.loop, self.booted_at)
+        deadman = Deadman(clock, self, self)
+        runs = Runs(ledger, self, self.around.folder / "runs", _JOBS, clock.now, self._new_id, deadman)
         return Agent(
             runs=runs,
-            fence=Fence(ledger, metadata, self._now),
+            fence=Fence(ledger, metadata, clock.now),
             identity=Identity(metadata, f"boot-{self.boots}"),
             gpu_probe=NoGpuHere(),
             power=self,
+            deadman=deadman,
+            metadata=metadata,
             credentials=[ApiKey(API_KEY)],
             version="simulated",
         )
@@ -276,9 +322,6 @@ class Guest:
             with suppress(Exception):
                 self.ledger.close()
             self.ledger = None
-
-    def _now(self) -> datetime:
-        return BEGINNING + timedelta(seconds=self.around.loop.time())
 
     def _new_id(self) -> str:
         self._runs_made = getattr(self, "_runs_made", 0) + 1

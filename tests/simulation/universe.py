@@ -144,6 +144,9 @@ class Universe:
 
     def ask(self, request: Request, hear: Callable[[Reply], None]) -> None:
         """A request arrives now; `hear` is told the answer, at once or when a long poll is over."""
+        self._answered(lambda asked: self.cloud.answer(request, self.now, asked), hear)
+
+    def _answered(self, answer: Callable[[datetime | None], Reply | Held], hear: Callable[[Reply], None]) -> None:
         first_asked = self.now
         waiting = True
 
@@ -153,13 +156,13 @@ class Universe:
 
         def attempt(asked: datetime | None) -> None:
             nonlocal waiting
-            answer = self.cloud.answer(request, self.now, asked)
-            if isinstance(answer, Held):
+            said = answer(asked)
+            if isinstance(said, Held):
                 self._held.append(again)
-                self.loop.outside((answer.until - BEGINNING).total_seconds() + 1e-6, again)
+                self.loop.outside((said.until - BEGINNING).total_seconds() + 1e-6, again)
             else:
                 waiting = False
-                hear(answer)
+                hear(said)
             self._happened()
 
         attempt(None)
@@ -172,10 +175,14 @@ class Universe:
     async def ask_metadata(self, instance: str, request: Request) -> Reply:
         """A guest asks its metadata server."""
         await asyncio.sleep(0.001)
-        reply = self.cloud.metadata(instance, request, self.now)
-        assert isinstance(reply, Reply)  # noqa: S101 - the agent hangs no GETs
-        self._happened()
-        return reply
+        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def hear(reply: Reply) -> None:
+            if not answered.done():
+                answered.set_result(reply)
+
+        self._answered(lambda asked: self.cloud.metadata(instance, request, self.now, asked), hear)
+        return await answered
 
     def job_began(self, instance: str, order: Order, key: tuple[str, int]) -> None:
         """A guest's job is at work."""
