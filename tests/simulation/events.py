@@ -8,6 +8,8 @@ from tests.simulation.platform import Execution
 from tests.simulation.schedule import Happening, Schedule
 from tests.simulation.universe import Universe
 
+PARTITION_SECONDS = 60.0  # shorter than `policy.lost_agent`: a run that goes on is found again
+
 
 def make_happen(schedule: Schedule, universe: Universe, executions: list[Execution]) -> None:
     """Put every event of the schedule on the clock."""
@@ -18,8 +20,11 @@ def make_happen(schedule: Schedule, universe: Universe, executions: list[Executi
 
     acts: dict[Happening, Callable[[], None]] = {
         Happening.STOPPED: lambda: _stop_by_a_person(universe),
-        Happening.PREEMPTED: lambda: universe.goes_off("compute.instances.preempted"),
-        Happening.HOST_ERROR: lambda: universe.goes_off("compute.instances.hostError", plug_pulled=True),
+        Happening.PREEMPTED: lambda: universe.fault({"after": 0, "vm": DEMO_INSTANCE, "preempt": {}}),
+        Happening.HOST_ERROR: lambda: universe.fault({"after": 0, "vm": DEMO_INSTANCE, "host_error": {}}),
+        Happening.PARTITIONED: lambda: universe.fault(
+            {"after": 0, "vm": DEMO_INSTANCE, "partition": {"seconds": PARTITION_SECONDS}}
+        ),
         Happening.AGENT_KILLED: lambda: universe.guest().kill_agent(),
         Happening.CALLED_OFF: lambda: _call_off(executions),
         Happening.OTHER_TRIGGER: lambda: trigger("second", None),

@@ -25,6 +25,7 @@ class Happening(StrEnum):
     STOPPED = "stopped"  # by a person at the console
     PREEMPTED = "preempted"
     HOST_ERROR = "host-error"  # the plug is pulled
+    PARTITIONED = "partitioned"  # the VM's address answers nobody, for a while
     AGENT_KILLED = "agent-killed"  # and started again, by systemd
     CALLED_OFF = "called-off"  # a person cancels every execution: SIGTERM, and no further attempt
     OTHER_TRIGGER = "other-trigger"  # a second execution, of another key

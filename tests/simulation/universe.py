@@ -1,6 +1,7 @@
 """The cloud's model, its guests and the network between everybody, on one virtual clock."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +9,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from gcp_emulator import operations, power
 from gcp_emulator.cloud import Cloud
 from gcp_emulator.instances import RUNNING, Instance
 from gcp_emulator.latency import Latency
@@ -16,19 +16,22 @@ from gcp_emulator.seed import DEMO_ADDRESS, DEMO_INSTANCE, AddressSeed, Instance
 from gcp_emulator.wire import (
     Boot,
     Effect,
+    EndSilence,
     EraseDisk,
     Forward,
     GuestEvent,
     Held,
+    KillProcesses,
     PressPowerButton,
     PullPlug,
     Reply,
     Request,
+    Silence,
     Unforward,
 )
 from tests.simulation.guest import BEGINNING, Disk, Guest
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.schedule import Kind, Schedule
+from tests.simulation.schedule import Happening, Kind, Schedule
 from vm_agent.process import Order
 
 BYSTANDER = "not-ours"  # a VM without our label, which nothing of ours may touch
@@ -72,9 +75,12 @@ class Universe:
         self.random = Random(schedule.seed if schedule.seed is not None else 0)  # noqa: S311 - replayable
         seeded = schedule.seed is not None
         self._one_way = ONE_WAY if seeded else (WEB_ONE_WAY, WEB_ONE_WAY)
+        preempted = any(event.happening is Happening.PREEMPTED for event in schedule.events)
+        spot = {"provisioningModel": "SPOT"} if preempted else {}
+        ours = {"labels": {"mayfly": "managed"}, "metadata": {"deployed-by": "somebody"}, "scheduling": spot}
         seed = Seed(
             instances=(
-                InstanceSeed(DEMO_INSTANCE, labels={"mayfly": "managed"}, metadata={"deployed-by": "somebody"}),
+                InstanceSeed(DEMO_INSTANCE, **ours),
                 InstanceSeed(BYSTANDER, status="TERMINATED"),
             ),
             addresses=(AddressSeed(DEMO_ADDRESS),),
@@ -192,22 +198,17 @@ class Universe:
 
     def doom_next(self, verb: str, code: str, message: str) -> None:
         """The next operation of that kind ends badly."""
-        self.cloud.world.faults.add({"on": verb, "operation_error": {"code": code, "message": message}})
+        self.fault({"on": verb, "operation_error": {"code": code, "message": message}})
+
+    def fault(self, rule: object) -> None:
+        """One of the emulator's own faults, by the door that tests use."""
+        request = Request("POST", "/_emulator/faults", {}, {}, json.dumps(rule).encode())
+        reply = self.cloud.answer(request, self.now)
+        assert isinstance(reply, Reply), reply  # noqa: S101 - nothing holds it
+        assert reply.status == 200, reply.body  # noqa: S101, PLR2004 - a rule that it does not know
+        self._happened()
 
     # --- what happens by itself ----------------------------------------------------------------------------------
-
-    def goes_off(self, kind: str, *, plug_pulled: bool = False) -> None:
-        """Google stops the VM: a preemption, or with the plug pulled a host error."""
-        vm = self.machine()
-        if vm.status != RUNNING:
-            return
-        self.tell(f"Google: {kind}")
-        if plug_pulled:
-            self.guests[vm.key].pull_plug()
-            vm.guest_up = False
-        operation = operations.opened(self.cloud.world, None, vm, kind)
-        power._taking_its_turn(self.cloud.world, vm, operation, power._begin_stop)  # noqa: SLF001 - no request of ours
-        self._happened()
 
     def _happened(self) -> None:
         """Carry out what the model did, wake the long polls, and set the alarm for what it does next."""
@@ -239,10 +240,18 @@ class Universe:
                 self.forwarded[effect.external] = self.led_to[effect.external] = effect.internal
             case Unforward():
                 self.forwarded.pop(effect.external, None)
-                for listener in self.on_cut:
-                    listener(effect.external)
-            case EraseDisk():
-                raise AssertionError("nothing is ever deleted here")
+                self._cut(effect.external)
+            case Silence():
+                self.forwarded.pop(effect.external, None)
+                self._cut(effect.external)
+            case EndSilence():
+                self.forwarded[effect.external] = self.led_to[effect.external]
+            case EraseDisk() | KillProcesses():
+                raise AssertionError(f"nobody asks for that here: {effect}")
+
+    def _cut(self, ip: str) -> None:
+        for listener in self.on_cut:
+            listener(ip)
 
 
 def name(instance: str) -> str:
