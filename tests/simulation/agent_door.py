@@ -125,7 +125,7 @@ class AgentDoor(httpx.AsyncBaseTransport):
 
     def _arrive(self, exchange: Exchange, guest: Guest) -> None:
         if guest.app is None or guest.process is None:
-            exchange._answer.put_nowait({"type": "refused"})  # noqa: SLF001 - the network's own word
+            exchange._answer.put_nowait({"type": "refused"})
         else:
             guest.process.spawn(_served(guest.app, exchange), "request")
 

@@ -223,7 +223,7 @@ class Guest:
 
     def job_began(self, order: Order) -> None:
         """A job is at work."""
-        assert self.ledger is not None  # noqa: S101 - its agent told it to go
+        assert self.ledger is not None
         view = self.ledger.find(order.run_id)
         self.jobs[order.run_id] = order
         self.around.job_began(self.instance, order, (view.key, view.attempt))
@@ -314,7 +314,7 @@ class Guest:
             self.around.says(self.instance, event)
 
     def _kill(self) -> None:
-        assert self.process is not None  # noqa: S101 - asked by its callers
+        assert self.process is not None
         self.process.kill()
         self.process, self.app, self._leave = None, None, None
         self.jobs.clear()

@@ -106,7 +106,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._ready.clear()
             self._scheduled.clear()
             for task in [one for one in self._born if not one.done()]:
-                task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with suppress(BaseException):
                     task.get_coro().close()  # type: ignore[union-attr]
         self._ready.clear()
@@ -123,14 +123,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         handle = self._pick()
         if handle.cancelled():
             return
-        owner = handle._context.get(_CURRENT)  # noqa: SLF001 - the loop below us has no door for it
+        owner = handle._context.get(_CURRENT)
         if owner is not None and owner.dead:
             return
         if owner is not None and owner.paused:
             owner.hold(handle)
             return
         self.steps += 1
-        handle._run()  # noqa: SLF001 - as asyncio's own _run_once does
+        handle._run()
         self.after_each()
         if self.crash is not None:
             crash, self.crash = self.crash, None
@@ -139,7 +139,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _collect_due(self) -> None:
         while self._scheduled and (self._scheduled[0].cancelled() or self._scheduled[0].when() <= self._now):
             handle = heapq.heappop(self._scheduled)
-            handle._scheduled = False  # noqa: SLF001 - as asyncio's own
+            handle._scheduled = False
             if not handle.cancelled():
                 self._ready.append(handle)
 

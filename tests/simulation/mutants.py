@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from orchestrator import drive, goal, google_settling, ladder, moves
+from orchestrator import claims, drive, goal, google_settling, ladder, moves
 from orchestrator.look import look_down
 from orchestrator.run import Run
 from orchestrator.seen import Seen
@@ -20,14 +20,14 @@ from vm_agent.protocol import RunView
 
 
 def _start_not_settled() -> AbstractContextManager[Any]:
-    """INC: a START whose reply was lost counts as never sent, so nobody stops what it brings up."""
+    """A START whose reply was lost counts as never sent, so nobody stops what it brings up."""
 
     async def start(seen: Seen, trip: Trip) -> None:
         trip.before_start = seen.machine
         await trip.world.machines.start(seen.machine)
 
-    name, sentence, _ = moves._UP[ladder.Move.START_MACHINE]  # noqa: SLF001
-    return patch.dict(moves._UP, {ladder.Move.START_MACHINE: (name, sentence, start)})  # noqa: SLF001
+    name, sentence, _ = moves._UP[ladder.Move.START_MACHINE]
+    return patch.dict(moves._UP, {ladder.Move.START_MACHINE: (name, sentence, start)})
 
 
 @contextmanager
@@ -41,16 +41,16 @@ def _nothing_is_settled() -> Iterator[None]:
         trip.in_flight = None
         del seen
 
-    name, sentence, _ = moves._DOWN[ladder.Move.SETTLE]  # noqa: SLF001
+    name, sentence, _ = moves._DOWN[ladder.Move.SETTLE]
     settle = {ladder.Move.SETTLE: (name, sentence, at_once)}
-    with _start_not_settled(), patch.object(google_settling, "uninterrupted", unprotected):
-        with patch.dict(moves._DOWN, settle):  # noqa: SLF001
-            yield
+    unasked = patch.object(google_settling, "uninterrupted", unprotected)
+    with _start_not_settled(), unasked, patch.dict(moves._DOWN, settle):
+        yield
 
 
 def _takeover_at_once() -> AbstractContextManager[Any]:
     """A lease that somebody holds is taken without waiting for its end."""
-    return patch.object(goal, "_still_taken", lambda *_: None)
+    return patch.object(claims, "_still_taken", lambda *_: None)
 
 
 def _released_early() -> AbstractContextManager[Any]:
@@ -98,7 +98,7 @@ def _key_ignored() -> AbstractContextManager[Any]:
 
 def _believed() -> AbstractContextManager[Any]:
     """A run that nobody can tell the end of counts as succeeded."""
-    return patch.dict(goal._VERDICTS, dict.fromkeys(goal._VERDICTS, goal.Outcome.SUCCEEDED))  # noqa: SLF001
+    return patch.dict(goal._VERDICTS, dict.fromkeys(goal._VERDICTS, goal.Outcome.SUCCEEDED))
 
 
 def _address_off_first() -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""A schedule: what goes wrong, and when. Its one-line form replays it: `12:lost 40:crash-after @35:preempted seed=7`."""
+"""A schedule: what goes wrong, and when. One line replays it: `12:lost 40:crash-after @35:preempted seed=7`."""
 
 import re
 from dataclasses import dataclass

@@ -68,12 +68,12 @@ def _until_all_is_quiet(loop: VirtualLoop, observer: Observer) -> None:
 @contextmanager
 def _running(loop: VirtualLoop) -> Iterator[None]:
     """This loop as the thread's running one; what it leaves behind is buried without a word."""
-    asyncio.events._set_running_loop(loop)  # noqa: SLF001 - as asyncio's run_forever
+    asyncio.events._set_running_loop(loop)
     try:
         yield
     finally:
         loop.bury()
-        asyncio.events._set_running_loop(None)  # noqa: SLF001
+        asyncio.events._set_running_loop(None)
         loop.close()
 
 

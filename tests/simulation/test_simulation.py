@@ -1,7 +1,7 @@
-"""Nothing left on, nothing twice, whatever dies and whenever: the real code, on virtual time, under every single fault."""
+"""Nothing left on, nothing twice, whatever dies and whenever: the real code on virtual time, under every fault."""
 
 import logging
-from collections import Counter
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -52,11 +52,9 @@ def test_a_schedule_is_replayed_to_the_letter() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_every_promise_is_kept_whichever_request_meets_it(kind: Kind) -> None:
-    excused: Counter[str] = Counter()
     for schedule in enumeration.singles():
         if schedule.faults[0].kind is kind:
-            excused.update(kept(schedule).excused)
-    print(f"{kind}: {dict(excused) or 'nothing'} excused")  # noqa: T201 - shown on failure and with -s
+            kept(schedule)
 
 
 @pytest.mark.parametrize("chunk", range(4))
@@ -89,4 +87,5 @@ def test_the_simulation_finds_each_bug_that_is_put_in(bug: str, capsys: pytest.C
     assert found is not None, f"nobody notices: {bug}"
     assert not play(found.played.schedule).violations, "the schedule breaks a promise without the bug, too"
     with capsys.disabled():
-        print(f"\n{bug}: {found.played.violations[0].promise}, after {found.schedules} schedules, {found.seconds:.1f} s")  # noqa: T201
+        took = f"after {found.schedules} schedules, {found.seconds:.1f} s"
+        sys.stdout.write(f"\n{bug}: {found.played.violations[0].promise}, {took}: {found.played.schedule}\n")

@@ -92,7 +92,9 @@ class Universe:
         self.crossed_at: list[float] = []  # when each of them was sent
         self.trace: list[Told] = []
         self.on_cut: list[Callable[[str], None]] = []  # an external address leads nowhere any more
-        self.on_stop: list[Callable[[Any, bool], None]] = []  # whose stop landed, and whether it was frozen since it looked
+        self.on_stop: list[
+            Callable[[Any, bool], None]
+        ] = []  # whose stop landed, and whether it was frozen since it looked
         self.led_to: dict[str, str] = {}  # external IP -> the internal one that it led to last
         self.on_job: list[Callable[[str, Order, tuple[str, int]], None]] = []
         self._held: list[Callable[[], None]] = []
@@ -142,7 +144,7 @@ class Universe:
         found = []
         for guest in self.guests.values():
             for run_id in guest.jobs:
-                assert guest.ledger is not None  # noqa: S101 - a job has an agent
+                assert guest.ledger is not None
                 found.append((guest.instance, guest.ledger.find(run_id).key))
         return found
 
@@ -204,8 +206,8 @@ class Universe:
         """One of the emulator's own faults, by the door that tests use."""
         request = Request("POST", "/_emulator/faults", {}, {}, json.dumps(rule).encode())
         reply = self.cloud.answer(request, self.now)
-        assert isinstance(reply, Reply), reply  # noqa: S101 - nothing holds it
-        assert reply.status == 200, reply.body  # noqa: S101, PLR2004 - a rule that it does not know
+        assert isinstance(reply, Reply), reply
+        assert reply.status == 200, reply.body
         self._happened()
 
     # --- what happens by itself ----------------------------------------------------------------------------------
