@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
+from uuid import uuid4
 
 from orchestrator import claims, drive, goal, google_settling, ladder, moves
 from orchestrator.look import look_down
@@ -53,14 +54,20 @@ def _takeover_at_once() -> AbstractContextManager[Any]:
     return patch.object(claims, "_still_taken", lambda *_: None)
 
 
-def _released_early() -> AbstractContextManager[Any]:
-    """STOPPING counts as off: the lease is given back before TERMINATED."""
+@contextmanager
+def _released_early() -> Iterator[None]:
+    """A stop that was accepted counts as done, and STOPPING as off: the lease is given back before TERMINATED."""
     honest = ladder.ours_to_stop
 
     def ours_to_stop(seen: Seen, run: Run) -> bool:
         return not seen.machine.going_off and honest(seen, run)
 
-    return patch.object(ladder, "ours_to_stop", ours_to_stop)
+    async def stop(_: object, send: google_settling.Send, _subject: object) -> None:
+        await send(str(uuid4()))
+
+    accepted = patch.object(google_settling.SeeingThrough, "stop", stop)
+    with patch.object(ladder, "ours_to_stop", ours_to_stop), accepted:
+        yield
 
 
 def _late_stop() -> AbstractContextManager[Any]:
