@@ -6,7 +6,7 @@ RUN := $(UV) run --frozen --all-extras
 SCRIPTS := startup.sh .ci/run $(wildcard gcp_emulator/guest/shims/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim check mutants format clean
+.PHONY: help demo test check mutants sim format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,15 +17,15 @@ demo: $(UV) ## a job on a rented VM, from its lease to the proof that it is off;
 test: $(UV) ## all tests (some of them: make test TESTS=tests/unit)
 	$(RUN) pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile $(TESTS)
 
-sim: $(UV) ## every schedule of faults in virtual time; one of them, told: make sim SEED=7, make sim SCHEDULE=12:lost
-	@$(RUN) python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SCHEDULE),--schedule $(SCHEDULE)) $(SIM)
-
 check: $(UV) ## lint, format, types; shell scripts where shellcheck is installed
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); \
 	else echo 'No shellcheck, so shell scripts were not checked. On Debian and Ubuntu: apt-get install shellcheck'; fi
+
+sim: $(UV) ## the simulation: all single and double faults, then seeds; or replay one: make sim SEED=7, make sim SCHEDULE='12:lost'
+	@$(RUN) python -m tests.simulation.sim $(if $(SEED),--seed $(SEED)) $(if $(SCHEDULE),--schedule "$(SCHEDULE)") $(SIM)
 
 mutants: $(UV) ## test the tests: break what the promises stand on, line by line, and list what nobody noticed (about an hour)
 	$(RUN) --group mutation mutmut run

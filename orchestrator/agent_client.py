@@ -56,7 +56,7 @@ class AgentClient:
         api_key: str,
         policy: Policy,
         clock: Clock,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,  # None: TCP
     ) -> None:
         if not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key and api_key):
             raise BadUsage("The agent's key (AGENT_KEY or its secret) must be plain ASCII text in one line, not empty.")
@@ -66,8 +66,8 @@ class AgentClient:
         self._http = httpx.AsyncClient(
             base_url=base_url,
             headers={API_KEY_HEADER: api_key, "Accept-Encoding": "identity"},
-            transport=transport,
             trust_env=False,  # straight to that address: no proxy gets to see the key
+            transport=transport,
         )
 
     async def aclose(self) -> None:

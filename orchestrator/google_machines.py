@@ -6,8 +6,9 @@ from datetime import timedelta
 from pydantic import ValidationError
 
 from orchestrator.errors import BadResource, Conflict, NotFound
-from orchestrator.google_calls import Again, GoogleCalls
+from orchestrator.google_calls import GoogleCalls
 from orchestrator.google_library import compute
+from orchestrator.google_settling import Again
 from orchestrator.google_sightings import armed, machine_of
 from orchestrator.seen import Machine
 from vm_agent.protocol import BOOT_REPORT, BootReport

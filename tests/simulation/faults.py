@@ -1,74 +1,114 @@
-"""What can go wrong in a schedule, and where: at the n-th request of any orchestrator, counted from the first.
+"""One orchestrator's way to the world: every request is a boundary, and may meet a fault there."""
 
-A schedule is written as one word, so that it can be given to `make sim`: `12:lost,15:crash-after`, or `seed-7`.
-"""
+import asyncio
+import json
+from fnmatch import fnmatchcase
+from typing import Protocol
 
-from dataclasses import dataclass, field
-from enum import StrEnum
-from random import Random
+from gcp_emulator.wire import Reply, Request
+from tests.simulation.loop import Process
+from tests.simulation.schedule import Kind
+from tests.simulation.universe import Universe
 
+LATE_SECONDS = 29.0  # on the way: just inside the longest life of a request
+PAUSE_SECONDS = 240.0  # a lease lives 180, and another L of 30 passes before anybody takes it over
 
-class Kind(StrEnum):
-    """One thing that goes wrong."""
-
-    # to the request itself
-    LOST = "lost"  # it never arrives; the caller waits for as long as it has patience
-    REPLY_LOST = "reply-lost"  # it is done, and the connection breaks before anybody hears of it
-    LATE = "late"  # it arrives just before its caller gives up, and is answered after
-    OPERATION_ERROR = "operation-error"  # the operation that it begins ends in an error (a change of the cloud's)
-    UNAVAILABLE = "5xx"  # it is refused, and not done
-    # to whoever sends it
-    CRASH_BEFORE = "crash-before"
-    CRASH_AFTER = "crash-after"  # done, and its sender dies on hearing of it
-    SIGTERM = "sigterm"
-    PAUSE = "pause"  # before it is sent, for longer than the lease lives
-    # to the world, meanwhile
-    STOPPED = "stopped"  # a person stops the VM
-    PREEMPTED = "preempted"  # Google takes the VM away: half a minute's notice
-    HOST_ERROR = "host-error"  # the power fails under the VM
-    SECOND_TRIGGER = "second-trigger"  # another execution, with a key of its own, wants the same VM
-    SWEEP = "sweep"
+DOOMS = {  # verb -> how an operation of that kind ends badly
+    "start": ("ZONE_RESOURCE_POOL_EXHAUSTED", "The zone does not have enough resources available."),
+    "*": ("INTERNAL_ERROR", "Internal error."),
+}
+NEVER = asyncio.Event  # awaited and never set: only a time-out or the end of the process gets past it
 
 
-AT_REQUESTS = tuple(Kind)[:9]
-AT_ANY_TIME = tuple(Kind)[9:]
+class Attempt(Protocol):
+    """The orchestrator that sends."""
+
+    process: Process
+    frozen_since_look: bool  # it was paused after it had seen the VM last
+
+    def sigterm(self) -> None:
+        """Ask it to leave."""
+
+    def killed(self) -> None:
+        """It is dead: the platform sees it."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """What happens, and when. `seed` decides the order of what is ready and how long things take; None: no luck."""
+class Sender:
+    """Lets requests of one orchestrator through, or not."""
 
-    faults: dict[int, tuple[Kind, ...]] = field(default_factory=dict)
-    seed: int | None = None
+    def __init__(self, universe: Universe, attempt: Attempt) -> None:
+        self.universe, self.attempt = universe, attempt
 
-    def __str__(self) -> str:
-        if self.seed is not None:
-            return f"seed-{self.seed}"
-        return ",".join(f"{at}:{kind}" for at, kinds in self.faults.items() for kind in kinds) or "nominal"
+    async def send(self, request: Request) -> Reply:
+        """One request to the cloud, and its answer; silence is for ever."""
+        met = await self.border(f"{request.method} {_what(request)}")
+        arrived, unheard = LATE_SECONDS if met is Kind.LATE else self.universe.one_way(), met is Kind.REPLY_LOST
+        if met is Kind.LOST:
+            await NEVER().wait()
+        if met is Kind.UNAVAILABLE:
+            await asyncio.sleep(2 * self.universe.one_way())
+            return _unavailable()
+        if met is Kind.OPERATION_ERROR and request.method == "POST" and not request.path.endswith("/wait"):
+            self._doom(request)
+        return await self._exchange(request, arrived, unheard=unheard or met is Kind.LATE, then_die=met)
 
-    @property
-    def command(self) -> str:
-        """How to see it again."""
-        return f"make sim SEED={self.seed}" if self.seed is not None else f"make sim SCHEDULE={self}"
+    async def border(self, label: str) -> Kind | None:
+        """Cross the border with this; what is left to be done is the fault that it meets."""
+        met = self.universe.boundary(f"{self.attempt.process.name}: {label}")
+        match met:
+            case Kind.CRASH_BEFORE:
+                self.attempt.killed()
+                await asyncio.sleep(0)  # and never comes back
+            case Kind.PAUSE:
+                self.attempt.process.pause(PAUSE_SECONDS)
+                self.attempt.frozen_since_look = True
+                await asyncio.sleep(0)  # and comes back late
+            case Kind.SIGTERM:
+                self.attempt.sigterm()
+        return met
+
+    def die_once_sent(self, met: Kind | None) -> None:
+        """A crash after: the request is on its way, and nothing takes it back."""
+        if met is Kind.CRASH_AFTER:
+            self.attempt.killed()
+
+    async def _exchange(self, request: Request, arrived: float, *, unheard: bool, then_die: Kind | None) -> Reply:
+        """Over the network, which does not care who still lives."""
+        loop, answered = self.universe.loop, asyncio.get_running_loop().create_future()
+
+        frozen = self.attempt.frozen_since_look
+
+        def land() -> None:
+            if request.path.endswith("/stop"):
+                for listener in self.universe.on_stop:
+                    listener(self.attempt, frozen)
+            self.universe.ask(request, hear)
+
+        def hear(reply: Reply) -> None:
+            if request.method == "GET" and "/instances/" in request.path and not self.attempt.process.paused:
+                self.attempt.frozen_since_look = False
+            if not unheard:
+                loop.outside(loop.time() + self.universe.one_way(), arrive, reply)
+
+        def arrive(reply: Reply) -> None:
+            if not answered.done():
+                answered.set_result(reply)
+
+        loop.outside(loop.time() + arrived, land)
+        self.die_once_sent(then_die)
+        reply: Reply = await answered
+        return reply
+
+    def _doom(self, request: Request) -> None:
+        verb = request.path.rpartition("/")[2]
+        code, message = next(doom for pattern, doom in DOOMS.items() if fnmatchcase(verb, pattern))
+        self.universe.doom_next(f"instances.{verb}", code, message)
 
 
-def of_seed(seed: int) -> Schedule:
-    """One in five times all is well; else some faults, most of them near each other and early, as real ones are."""
-    random = Random(f"schedule {seed}")
-    faults: dict[int, tuple[Kind, ...]] = {}
-    at = 0
-    for _ in range(random.choice((0, 1, 2, 3, 5))):
-        at += int(random.expovariate(1 / 12))
-        faults[at] = (*faults.get(at, ()), random.choice(tuple(Kind)))
-    return Schedule(faults, seed)
+def _what(request: Request) -> str:
+    return request.path.split("/", 6)[-1]
 
 
-def parsed(text: str) -> Schedule:
-    """The schedule that `str` wrote so."""
-    if text.startswith("seed-"):
-        return of_seed(int(text.removeprefix("seed-")))
-    faults: dict[int, tuple[Kind, ...]] = {}
-    for part in text.split(",") if text not in {"", "nominal"} else ():
-        at, _, kind = part.partition(":")
-        faults[int(at)] = (*faults.get(int(at), ()), Kind(kind))
-    return Schedule(faults)
+def _unavailable() -> Reply:
+    said = {"error": {"code": 503, "message": "Try again.", "errors": [{"reason": "backendError"}]}}
+    return Reply(503, json.dumps(said).encode(), {"content-type": "application/json"})

@@ -1,20 +1,18 @@
-"""The inside of a simulated VM: the real agent on simulated ports, its job simulated, its disk one that can forget."""
+"""A guest on virtual time: the real agent, its real ledger on a disk that forgets, and a job that only takes time."""
 
 import asyncio
-import shutil
-import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qsl
 
-from gcp_emulator.wire import Held, PoweredOff, Request, ShutDown
-from tests.simulation.agent_door import Exchange
-from tests.simulation.cloud_door import CloudDoor
+from starlette.types import ASGIApp
+
+from gcp_emulator.wire import Boot, GuestEvent, PoweredOff, Reply, Request, ShutDown
 from tests.simulation.loop import Process, VirtualLoop
-from tests.simulation.network import WORLD
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
 from vm_agent.auth import ApiKey
@@ -25,311 +23,309 @@ from vm_agent.gpu import NoGpu
 from vm_agent.identity import Identity, Metadata, _Answer
 from vm_agent.ledger import Ledger, Mark
 from vm_agent.process import Order
-from vm_agent.protocol import Failure, FunctionJob, Mode, Progress, RunView, State
+from vm_agent.protocol import Failure, FunctionJob, Mode, Progress, State
 from vm_agent.pulse import Pulse
 from vm_agent.runs import Runs
 
-API_KEY = "correct-horse"
-BOOT_SECONDS = 8.0  # from the first instruction to an agent that listens
-JOB_SECONDS = 90.0
-JOB_GRACE_SECONDS = 2.0  # what the job takes to end when it is asked to
-SILENCE_SECONDS = 180.0
-RUN_GRACE_SECONDS = 90.0
-_JOB = FunctionJob(function="main:run")
-_SYNCED = 2  # PRAGMA synchronous=FULL
+API_KEY = "a-key-for-the-simulation"
+BEGINNING = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+STARTUP_SECONDS = 0.25  # of startup.sh, until the agent listens
+RESTART_SECONDS = 2.0  # of systemd, after the agent died
+JOB_SECONDS = 20.0
+END_SECONDS = 0.5  # of a job that is told to stop
 
 
-class Witness(Protocol):
-    """Who sees what jobs do, whatever the agent says about it."""
+class Surroundings(Protocol):
+    """What a guest needs of the world around it."""
 
-    def job_began(self, vm: str, run: RunView) -> None: ...
-    def job_ended(self, vm: str, run: RunView, verdict: Verdict | None) -> None: ...
+    loop: VirtualLoop
+    folder: Path
+
+    def says(self, instance: str, event: GuestEvent) -> None:
+        """Tell the cloud."""
+
+    async def ask_metadata(self, instance: str, request: Request) -> Reply:
+        """Ask the metadata server."""
+
+    def job_began(self, instance: str, order: Order, key: tuple[str, int]) -> None:
+        """A job is at work."""
 
 
+@dataclass
 class Disk:
-    """What survives a boot. A power cut takes back what SQLite was not told to sync."""
+    """What a power cut leaves: the ledger as it was when it was last synced."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ledger: Ledger | None = None
-        self._synced: dict[str, bytes] = {}
+    path: Path
+    synced: bytes | None = None
 
-    def open_ledger(self) -> Ledger:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._synced = {path.name: path.read_bytes() for path in self.folder.glob("ledger.db*")}
-        self.ledger = Ledger(self.folder / "ledger.db")
-        return self.ledger
-
-    def let_go(self, *, power_cut: bool) -> None:
-        """The agent is gone."""
-        if self.ledger is None:
-            return
-        try:
-            synced = self.ledger._db.execute("PRAGMA synchronous").fetchone()[0] >= _SYNCED
-            self.ledger.close()
-        except sqlite3.ProgrammingError:
-            synced = True  # the agent closed it in peace: SQLite syncs then
-        if power_cut and not synced:
-            for path in self.folder.glob("ledger.db*"):
-                path.unlink()
-            for name, content in self._synced.items():
-                (self.folder / name).write_bytes(content)
-        self.ledger = None
-
-    def erase(self) -> None:
-        self.let_go(power_cut=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def power_cut(self) -> None:
+        """Whatever was not synced has never been."""
+        for leftover in self.path.parent.glob(self.path.name + "*"):
+            leftover.unlink()
+        if self.synced is not None:
+            self.path.write_bytes(self.synced)
 
 
+class SyncedLedger(Ledger):
+    """The real ledger, watched: what SQLite syncs by its settings is on the disk, and no more."""
+
+    def __init__(self, disk: Disk, *, synchronous: str | None = None) -> None:
+        self._disk = disk
+        super().__init__(disk.path)
+        if synchronous is not None:
+            self._db.execute(f"PRAGMA synchronous={synchronous}")
+        self._keep()
+
+    def _ask(self, statement: str, *values: Any) -> list[Any]:
+        rows = super()._ask(statement, *values)
+        if not statement.startswith(("SELECT", "BEGIN")):
+            self._keep()
+        return rows
+
+    def _keep(self) -> None:
+        full = 2  # in WAL mode only FULL syncs every commit
+        if not self._db.in_transaction and self._db.execute("PRAGMA synchronous").fetchone()[0] >= full:
+            self._disk.synced = self._db.serialize()
+
+
+class MetadataWire(Metadata):
+    """The agent's own reader, over the simulated metadata server."""
+
+    def __init__(self, instance: str, around: Surroundings) -> None:
+        super().__init__("metadata")
+        object.__setattr__(self, "_instance", instance)
+        object.__setattr__(self, "_around", around)
+
+    async def _get(self, path: str) -> _Answer:
+        where, _, query = path.partition("?")
+        asked = dict(parse_qsl(query))
+        request = Request("GET", f"/computeMetadata/v1/{where}", asked, {"metadata-flavor": "Google"})
+        reply = await self._around.ask_metadata(self._instance, request)  # type: ignore[attr-defined]
+        tag = next((value for name, value in reply.headers.items() if name.lower() == "etag"), "")
+        return _Answer(reply.status, reply.body.decode(), tag)
+
+
+class NoGpuHere:
+    """This VM has none."""
+
+    async def look(self) -> list[dict[str, Any]]:
+        """Raise NoGpu."""
+        raise NoGpu("none")
+
+
+class BootClock:
+    """Time as this boot has it."""
+
+    def __init__(self, loop: VirtualLoop, booted_at: float) -> None:
+        self._loop, self._booted_at = loop, booted_at
+
+    def uptime(self) -> float:
+        """Seconds since the boot."""
+        return self._loop.time() - self._booted_at
+
+    def now(self) -> datetime:
+        """The wall clock."""
+        return BEGINNING + timedelta(seconds=self._loop.time())
+
+    async def sleep(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        await asyncio.sleep(seconds)
+
+
+@dataclass
+class Job:
+    """One run's process. It waits for `go`, works, and ends."""
+
+    guest: "Guest"
+    order: Order
+    mark: Mark
+    _told: asyncio.Future[Verdict] = field(default_factory=asyncio.Future)
+
+    def go(self) -> None:
+        """Let it work."""
+        self.guest.job_began(self.order)
+        self._later(JOB_SECONDS, Verdict(State.SUCCEEDED, result={"worked": self.order.run_id}))
+        if self.order.timeout_seconds:
+            self._later(self.order.timeout_seconds, Verdict(State.TIMED_OUT))
+
+    def cancel(self) -> None:
+        """End it because somebody asks."""
+        self._later(END_SECONDS, Verdict(State.CANCELLED))
+
+    def abandon(self) -> None:
+        """End it because the agent leaves."""
+        self._later(END_SECONDS, Verdict(State.INTERRUPTED, failure=Failure(detail=CUT_OFF)))
+
+    async def ended(self) -> Verdict:
+        """How it ended."""
+        verdict = await asyncio.shield(self._told)
+        self.guest.jobs.pop(self.order.run_id, None)
+        return verdict
+
+    def _later(self, seconds: float, verdict: Verdict) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._tell, verdict)
+
+    def _tell(self, verdict: Verdict) -> None:
+        if not self._told.done():
+            self.guest.jobs.pop(self.order.run_id, None)
+            self._told.set_result(verdict)
+
+
+@dataclass
 class Guest:
-    """One VM's inside, from boot to boot. While `app` is set, its agent listens."""
+    """One instance from the inside; its disk outlives its boots."""
 
-    def __init__(self, key: str, disk: Disk, door: CloudDoor, loop: VirtualLoop, sees: Witness) -> None:
-        self.key, self.disk = key, disk
-        self.app: Any = None
-        self.open: set[Exchange] = set()
-        self.jobs: list[Job] = []  # alive now
-        self.boots = 0
-        self.process = Process("off", loop)
-        self.sees = sees
-        self._door, self._loop = door, loop
-        self._leave: asyncio.Event = asyncio.Event()
-        self._agent: Agent | None = None
-        self._ids = 0
-        self._by_itself = False
+    instance: str
+    around: Surroundings
+    disk: Disk
+    ledger_sync: ClassVar[str | None] = None  # a mutant's PRAGMA synchronous
+    process: Process | None = None
+    app: ASGIApp | None = None  # listens
+    ledger: SyncedLedger | None = None
+    jobs: dict[str, Order] = field(default_factory=dict)
+    boots: int = 0
+    booted_at: float = 0.0
+    pulse: Pulse | None = None  # in memory: it outlives the agent, and no reboot
+    ours: bool = True  # to turn off
+    _leave: asyncio.Event | None = None
 
-    def boot(self) -> None:
+    def boot(self, effect: Boot) -> None:
+        """Switch on."""
         self.boots += 1
-        self._by_itself = False
-        self.process = Process(f"{self.key.rpartition('/')[2]} boot {self.boots}", self._loop)
-        self._leave = asyncio.Event()
-        self.process.spawn(self._run())
+        self.booted_at, self.pulse = self.around.loop.time(), None
+        self._begin(f"{effect.name}#{self.boots}", STARTUP_SECONDS)
 
-    def press_power_button(self, grace_seconds: float) -> None:
-        """systemd ends the agent, which ends its job; what is left after the grace is cut off."""
-        if self._agent:
-            self._agent.runs.leave()
-        self._leave.set()
-        boots = self.boots
-        self._loop.call_later(
-            grace_seconds, lambda: self.boots == boots and self.process.alive and self._off(), context=WORLD
-        )
+    def press_button(self, grace_seconds: float) -> None:
+        """Ask it to end, and make it, after the grace."""
+        process = self.process
+        if process is None:
+            return self.around.says(self.instance, ShutDown())
+        if self._leave is not None:
+            self._leave.set()
+        else:
+            self._gone(process, ShutDown())
+        self.around.loop.outside(self.around.loop.time() + grace_seconds, self._gone, process, ShutDown())
+        return None
 
     def pull_plug(self) -> None:
-        """Nothing is told to anybody: connections just fall silent."""
-        self._die(power_cut=True)
+        """Nothing is said, nothing is written."""
+        if self.process is not None:
+            self._kill()
+            self.disk.power_cut()
 
-    def power_off(self) -> None:
-        """`systemctl poweroff`."""
-        self._by_itself = True
-        self.press_power_button(90.0)
+    def kill_agent(self) -> None:
+        """SIGKILL; the job dies with it (parent death signal), and systemd starts it again."""
+        if self.process is not None and self.app is not None:
+            name = self.process.name
+            self._kill()
+            self._begin(f"{name}'", RESTART_SECONDS)
 
-    def _off(self) -> None:
-        self._die(power_cut=False)
-        self._door.guest_says(self.key, PoweredOff() if self._by_itself else ShutDown())
+    def job_began(self, order: Order) -> None:
+        """A job is at work."""
+        assert self.ledger is not None
+        view = self.ledger.find(order.run_id)
+        self.jobs[order.run_id] = order
+        self.around.job_began(self.instance, order, (view.key, view.attempt))
 
-    def _die(self, *, power_cut: bool) -> None:
-        self.process.kill()
-        self.app = self._agent = None
-        self.open.clear()
-        for job in list(self.jobs):
-            job.cut()
-        self.disk.let_go(power_cut=power_cut)
+    async def off(self) -> None:
+        """The port Power: the agent turns its machine off."""
+        if self._leave is not None:
+            self._leave.set()
 
-    async def _run(self) -> None:
-        serving, leaving = asyncio.create_task(self._serve()), asyncio.create_task(self._leave.wait())
-        await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if self._agent or serving.done():
-            await serving
-        self._loop.call_soon(self._off, context=WORLD)  # as the world's: this process ends here
+    # --- the ports of the dead-man -------------------------------------------------------------------------------
 
-    async def _serve(self) -> None:
-        await asyncio.sleep(BOOT_SECONDS)
-        agent, app = self._make_agent()
-        told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        ready = asyncio.Event()
+    def read(self) -> Pulse | None:
+        """The pulse of this boot."""
+        return self.pulse
 
-        async def hear(message: dict[str, Any]) -> None:
-            if message["type"] != "lifespan.shutdown.complete":
-                ready.set()
+    def write(self, pulse: Pulse) -> None:
+        """Keep it."""
+        self.pulse = pulse
 
-        told.put_nowait({"type": "lifespan.startup"})
-        living = asyncio.create_task(app({"type": "lifespan", "state": {}}, told.get, hear))
-        await ready.wait()
-        self._agent, self.app = agent, app
+    def say(self, text: str | None) -> None:
+        """Nobody is at work here."""
+
+    # --- the ports of Processes ----------------------------------------------------------------------------------
+
+    async def start(self, order: Order, changed: Callable[[Progress | None], None]) -> Job:
+        """Make the job's process."""
+        del changed  # it says nothing until it is done
+        await asyncio.sleep(0.02)
+        return Job(self, order, Mark(1000, "0", str(self.boots)))
+
+    async def clear(self, folder: Path, mark: Mark | None) -> Verdict:
+        """See gone what another agent left: no job outlives its agent here."""
+        del folder, mark
+        await asyncio.sleep(0.02)
+        return Verdict(State.INTERRUPTED, failure=Failure(detail=CUT_OFF))
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, name: str, seconds: float) -> None:
+        self.process = Process(self.around.loop, name)
+        self.process.spawn(self._live(self.process, seconds), "agent")
+
+    async def _live(self, process: Process, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._leave = asyncio.Event()
+        self.ledger = SyncedLedger(self.disk, synchronous=self.ledger_sync)
+        app = create_app(self._agent(self.ledger))
+        up, down = asyncio.Event(), asyncio.Event()
+        said = {"lifespan.startup.complete": up, "lifespan.shutdown.complete": down, "lifespan.shutdown.failed": down}
+        asked = iter([None, self._leave])
+
+        async def receive() -> Mapping[str, Any]:
+            if (wait := next(asked)) is None:
+                return {"type": "lifespan.startup"}
+            await wait.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(message: Mapping[str, Any]) -> None:
+            said[message["type"]].set()
+
+        process.spawn(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send), "lifespan")
+        await up.wait()
+        self.app = app
         await self._leave.wait()
-        self.app = None
-        told.put_nowait({"type": "lifespan.shutdown"})
-        for exchange in list(self.open):
-            exchange.break_off()
-        await living
+        await down.wait()
+        self._gone(process, PoweredOff())
 
-    def _make_agent(self) -> tuple[Agent, Any]:
-        ledger = self.disk.open_ledger()
-        metadata = SimulatedMetadata(self.key, self._door)
-        clock = BootClock(self._door, self._loop, self._loop.time() - BOOT_SECONDS)
-        deadman = Deadman(
-            clock, Pulses(), NoBanner(), silence_seconds=SILENCE_SECONDS, run_grace_seconds=RUN_GRACE_SECONDS
-        )
-        runs = Runs(
-            ledger,
-            Jobs(self),
-            self.disk.folder / "runs",
-            {Mode.RUN: _JOB, Mode.TEST: _JOB},
-            self._door.now,
-            self._new_id,
-            deadman,
-        )
-        agent = Agent(
+    def _agent(self, ledger: Ledger) -> Agent:
+        metadata = MetadataWire(self.instance, self.around)
+        clock = BootClock(self.around.loop, self.booted_at)
+        deadman = Deadman(clock, self, self)
+        runs = Runs(ledger, self, self.around.folder / "runs", _JOBS, clock.now, self._new_id, deadman)
+        return Agent(
             runs=runs,
-            fence=Fence(ledger, metadata, self._door.now),
+            fence=Fence(ledger, metadata, clock.now),
             identity=Identity(metadata, f"boot-{self.boots}"),
-            gpu_probe=_NoGpus(),
-            power=_Power(self),
+            gpu_probe=NoGpuHere(),
+            power=self,
             deadman=deadman,
             metadata=metadata,
             credentials=[ApiKey(API_KEY)],
             version="simulated",
         )
-        return agent, create_app(agent)
+
+    def _gone(self, process: Process, event: GuestEvent) -> None:
+        if self.process is process:
+            self._kill()
+            self.around.says(self.instance, event)
+
+    def _kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process, self.app, self._leave = None, None, None
+        self.jobs.clear()
+        if self.ledger is not None:
+            with suppress(Exception):
+                self.ledger.close()
+            self.ledger = None
 
     def _new_id(self) -> str:
-        self._ids += 1
-        return f"run-{self.boots}-{self._ids}"
+        self._runs_made = getattr(self, "_runs_made", 0) + 1
+        return f"run-{self._runs_made}"
 
 
-@dataclass(frozen=True)
-class SimulatedMetadata(Metadata):
-    """The real reader, on a wire to the model's metadata server."""
-
-    door: CloudDoor
-
-    async def _get(self, path: str) -> _Answer:
-        await asyncio.sleep(0.001)
-        name, _, query = path.partition("?")
-        asked = Request("GET", f"/computeMetadata/v1/{name}", dict(parse_qsl(query)), {"metadata-flavor": "Google"})
-        began = self.door.now()
-        answer = self.door.metadata(self.host, asked)
-        while isinstance(answer, Held):
-            changed = asyncio.get_running_loop().create_future()
-            self.door.when_changed(answer.until, lambda changed=changed: changed.done() or changed.set_result(None))
-            await changed
-            answer = self.door.metadata(self.host, asked, began)
-        tag = next((value for name, value in answer.headers.items() if name.lower() == "etag"), "")
-        return _Answer(answer.status, answer.body.decode(), tag)
-
-
-@dataclass(frozen=True)
-class BootClock:
-    """The VM's boot clock, and the wall's."""
-
-    door: CloudDoor
-    loop: VirtualLoop
-    booted: float
-
-    def uptime(self) -> float:
-        return self.loop.time() - self.booted
-
-    def now(self) -> datetime:
-        return self.door.now()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class Pulses:
-    """Of one boot: the simulated agent does not die alone, so nobody reads it."""
-
-    def read(self) -> Pulse | None:
-        return None
-
-    def write(self, pulse: Pulse) -> None: ...
-
-
-class NoBanner:
-    """Nobody logs in."""
-
-    def say(self, text: str | None) -> None: ...
-
-
-class _NoGpus:
-    async def look(self) -> list[dict[str, Any]]:
-        raise NoGpu("the simulation has none")
-
-
-@dataclass(frozen=True)
-class _Power:
-    guest: Guest
-    ours = True
-
-    async def off(self) -> None:
-        self.guest.power_off()
-
-
-@dataclass(frozen=True)
-class Jobs:
-    """Runs as things that take time (port `Processes`)."""
-
-    guest: Guest
-
-    async def start(self, order: Order, changed: Callable[[Progress | None], None]) -> "Job":
-        await asyncio.sleep(0.05)
-        order.folder.mkdir(parents=True, exist_ok=True)
-        return Job(order, self.guest, changed)
-
-    async def clear(self, folder: Path, mark: Mark | None) -> Verdict:
-        await asyncio.sleep(0.05)
-        return Verdict(State.INTERRUPTED, failure=Failure(detail=CUT_OFF))
-
-
-class Job:
-    """One run. It does nothing before `go`."""
-
-    def __init__(self, order: Order, guest: Guest, changed: Callable[[Progress | None], None]) -> None:
-        self.order, self._guest, self._changed = order, guest, changed
-        assert guest.disk.ledger is not None
-        self._view = guest.disk.ledger.find(order.run_id)
-        self.mark = Mark(100 + guest.boots, "1", f"boot-{guest.boots}")
-        self._over: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._live = False
-
-    def go(self) -> None:
-        if self._over.done():
-            return
-        self._live = True
-        self._guest.jobs.append(self)
-        self._guest.sees.job_began(self._guest.key, self._view)
-        (self.order.folder / "log").write_bytes(b"at work\n")
-        self._changed(Progress(fraction=0.5))
-        loop = asyncio.get_running_loop()
-        loop.call_later(JOB_SECONDS, self._end, Verdict(State.SUCCEEDED, {"done": self.order.run_id}))
-        if (seconds := self.order.timeout_seconds) is not None:
-            loop.call_later(seconds, self._end, Verdict(State.TIMED_OUT, failure=Failure(detail="deadline")))
-
-    def cancel(self) -> None:
-        self._end_soon(Verdict(State.CANCELLED, failure=Failure(detail="cancelled")))
-
-    def abandon(self) -> None:
-        self._end_soon(Verdict(State.INTERRUPTED, failure=Failure(detail=CUT_OFF)))
-
-    async def ended(self) -> Verdict:
-        return await asyncio.shield(self._over)
-
-    def cut(self) -> None:
-        """The power is gone, or its keeper was killed."""
-        if self._live:
-            self._live = False
-            self._guest.jobs.remove(self)
-            self._guest.sees.job_ended(self._guest.key, self._view, None)
-
-    def _end_soon(self, verdict: Verdict) -> None:
-        asyncio.get_running_loop().call_later(JOB_GRACE_SECONDS if self._live else 0.0, self._end, verdict)
-
-    def _end(self, verdict: Verdict) -> None:
-        if self._over.done():
-            return
-        if self._live:
-            self._live = False
-            self._guest.jobs.remove(self)
-            self._guest.sees.job_ended(self._guest.key, self._view, verdict)
-        self._over.set_result(verdict)
+_JOBS = {mode: FunctionJob(function=f"main:{mode}") for mode in Mode}

@@ -1,191 +1,177 @@
-"""An event loop on virtual time: nobody waits, whatever is ready runs in an order that a seed decides.
+"""An event loop on virtual time, with a seeded choice among the callbacks that are ready, and processes that can die.
 
-Everything that runs belongs to a `Process`: an orchestrator's attempt, the inside of a VM, or the world itself. A
-process can be killed, and not one line of it runs any more (no `finally`, as with SIGKILL), or stopped and continued.
+Nothing waits: when no callback is ready, the clock jumps to the next timer. Threads, executors and sockets are refused.
+A callback belongs to the process in whose context it was made: a killed process runs no line more, not even a
+`finally`; a paused one runs late, as after SIGSTOP and SIGCONT.
 """
 
 import asyncio
-import contextlib
-import contextvars
 import heapq
-import traceback
-from asyncio import events
+import threading
 from collections.abc import Callable, Coroutine
-from itertools import count
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
 from random import Random
-from typing import Any, NoReturn
+from typing import Any, TypeVar
 
-STEPS_MAX = 400_000  # of one schedule: beyond that something runs in a circle
+T = TypeVar("T")
 
-
-class Deadlock(AssertionError):
-    """Somebody waits for something that nothing will ever bring about, or turns without end."""
+_CURRENT: ContextVar["Process | None"] = ContextVar("process", default=None)
 
 
-class NotSimulated(AssertionError):
-    """Code under simulation reached for a thread, a socket or a signal: time would be real there."""
+_BURIALS = 3  # a coroutine may await in its `finally`, and has to be closed again
+
+
+class Deadlock(Exception):
+    """Somebody waits, and nothing will ever happen again."""
 
 
 class Process:
-    """What dies together. Tasks belong to the process that made them, and so do the callbacks they leave."""
+    """What lives and dies as one. Everything spawned in it, or from it, belongs to it."""
 
-    def __init__(self, name: str, loop: "VirtualLoop") -> None:
-        self.name = name
-        self.alive = True
-        self.held: list[events.Handle] | None = None  # what would have run while it is stopped
-        self.at_death: list[Callable[[], None]] = []  # what others notice of it: its connections break
-        self._loop = loop
-        self._context = contextvars.copy_context()
-        self._context.run(CURRENT.set, self)
+    def __init__(self, loop: "VirtualLoop", name: str) -> None:
+        self.name, self.loop = name, loop
+        self.dead = False
+        self.paused = False
+        self._held: list[asyncio.Handle] = []
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run it as part of this process; on one that is dead nothing runs."""
-        task = self._loop.create_task(work, context=self._context)
-        task.add_done_callback(self._loop.noticed, context=contextvars.Context())
-        return task
+    def spawn(self, work: Coroutine[Any, Any, T], name: str = "") -> asyncio.Task[T]:
+        """Begin this, as a task of this process."""
+        context = copy_context()
+        context.run(_CURRENT.set, self)
+        return self.loop.create_task(work, name=f"{self.name}:{name}", context=context)
 
     def kill(self) -> None:
-        """SIGKILL: nothing of it runs any more."""
-        self.alive, self.held = False, None
-        mourners, self.at_death = self.at_death, []
-        for notice in mourners:
-            notice()
+        """SIGKILL."""
+        self.dead = True
+        self._held.clear()
 
-    def stop(self) -> None:
-        """SIGSTOP: it does not run until `go_on`; time passes all the same."""
-        if self.held is None and self.alive:
-            self.held = []
+    def pause(self, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT after so long."""
+        self.paused = True
+        self.loop.outside(self.loop.time() + seconds, self._resume)
 
-    def go_on(self) -> None:
-        """SIGCONT."""
-        held, self.held = self.held or [], None
-        for handle in held:
-            self._loop.ready(handle)
+    def hold(self, handle: asyncio.Handle) -> None:
+        """Run this callback when the pause is over."""
+        self._held.append(handle)
 
-
-CURRENT: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
-
-
-def current() -> Process:
-    """The process whose code this is."""
-    process = CURRENT.get()
-    assert process is not None, "only processes of the simulation run on its loop"
-    return process
+    def _resume(self) -> None:
+        self.paused = False
+        held, self._held = self._held, []
+        self.loop.ready_again(held)
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """With a `random` the next of the ready callbacks is drawn from all of them; without, the first comes first."""
+    """Run callbacks one at a time. `after_each` is called behind each of them."""
 
-    def __init__(self, random: Random | None, after_each: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, random: Random | None = None) -> None:
+        """Without `random` callbacks take turns in the order in which they became ready."""
         super().__init__()
-        self.tasks: list[
-            asyncio.Task[Any]
-        ] = []  # kept, so that what was killed is not collected, and its `finally` run
-        self.failures: list[str] = []
-        self.steps = 0
-        self._random, self._after_each = random, after_each
         self._now = 0.0
-        self._runnable: list[events.Handle] = []
-        self._timers: list[tuple[float, int, events.TimerHandle]] = []
-        self._order = count()
-        self.set_exception_handler(self._failed)
-
-    # --- what asyncio asks of a loop -------------------------------------------------------------------------------
+        self._clock_resolution = 1e-9
+        self._random = random
+        self._home = threading.get_ident()
+        self._born: list[asyncio.Task[Any]] = []  # kept: a task that is forgotten would run its `finally` blocks
+        self.steps = 0
+        self.after_each: Callable[[], None] = lambda: None
+        self.crash: BaseException | None = None  # what the callback of nobody raised: the simulation itself is broken
+        self.set_exception_handler(self._remember)
 
     def time(self) -> float:
+        """Seconds since the loop was made; they pass only when nothing is ready."""
         return self._now
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> events.Handle:
-        handle = events.Handle(callback, args, self, context)
-        self._runnable.append(handle)
-        return handle
+    def outside(self, when: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
+        """Call back at that time, in nobody's process: what the world does by itself."""
+        return self.call_at(max(when, self._now), callback, *args, context=Context())
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> events.TimerHandle:
-        timer = events.TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._timers, (max(when, self._now), next(self._order), timer))
-        return timer
-
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> events.TimerHandle:
-        return self.call_at(self._now + delay, callback, *args, context=context)
-
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:  # type: ignore[override]
-        task: asyncio.Task[Any] = super().create_task(coro, **options)
-        self.tasks.append(task)
+    def create_task(self, *args: Any, **named: Any) -> asyncio.Task[Any]:
+        """As asyncio does, and remember it until the burial."""
+        task = super().create_task(*args, **named)
+        self._born.append(task)
         return task
 
-    def _timer_handle_cancelled(self, _: events.TimerHandle) -> None:
-        """A cancelled timer is dropped when its time comes."""
+    def ready_again(self, handles: list[asyncio.Handle]) -> None:
+        """Put callbacks back that were held."""
+        self._ready.extend(handles)
 
-    def call_soon_threadsafe(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
-        raise NotSimulated("a thread calls back into the loop")
+    def step(self) -> None:
+        """Run the next callback, at its time."""
+        self._run_once()
 
-    def run_in_executor(self, *_: Any) -> NoReturn:  # type: ignore[override]
-        raise NotSimulated("a thread is wanted")
-
-    def create_connection(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
-        raise NotSimulated("a socket is wanted")
-
-    create_server = getaddrinfo = subprocess_exec = subprocess_shell = add_signal_handler = create_connection  # type: ignore[assignment]
-
-    # --- the run ---------------------------------------------------------------------------------------------------
-
-    def ready(self, handle: events.Handle) -> None:
-        """Let this run when its turn comes."""
-        self._runnable.append(handle)
+    def bury(self) -> None:
+        """Close what will never run again, in silence: `finally` blocks find the world gone."""
+        self.after_each = lambda: None
+        for _ in range(_BURIALS):
+            self._ready.clear()
+            self._scheduled.clear()
+            for task in [one for one in self._born if not one.done()]:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                with suppress(BaseException):
+                    task.get_coro().close()  # type: ignore[union-attr]
+        self._ready.clear()
+        self._scheduled.clear()
+        self._born.clear()
 
     def _run_once(self) -> None:
-        while not self._runnable:
-            self._advance()
+        self._collect_due()
+        if not self._ready:
+            if not self._scheduled:
+                raise Deadlock(f"after {self.steps} steps, at {self._now:.3f} s, nothing will ever happen again")
+            self._now = max(self._now, self._scheduled[0].when())
+            self._collect_due()
+        handle = self._pick()
+        if handle.cancelled():
+            return
+        owner = handle._context.get(_CURRENT)
+        if owner is not None and owner.dead:
+            return
+        if owner is not None and owner.paused:
+            owner.hold(handle)
+            return
         self.steps += 1
-        if self.steps > STEPS_MAX:
-            raise Deadlock(f"{STEPS_MAX} steps, and no end; it is {self._now:.0f} s")
-        self._run(self._runnable.pop(self._next()))
-
-    def _next(self) -> int:
-        ready = len(self._runnable)
-        return self._random.randrange(ready) if self._random and ready > 1 else 0
-
-    def _run(self, handle: events.Handle) -> None:
-        owner: Process | None = handle._context.get(CURRENT)  # type: ignore[attr-defined]
-        if handle.cancelled() or (owner and not owner.alive):
-            return
-        if owner and owner.held is not None:
-            owner.held.append(handle)
-            return
         handle._run()
-        self._after_each()
+        self.after_each()
+        if self.crash is not None:
+            crash, self.crash = self.crash, None
+            raise crash
 
-    def _advance(self) -> None:
-        """To the next timer, and to those of the same moment."""
-        while self._timers and self._timers[0][2].cancelled():
-            heapq.heappop(self._timers)
-        if not self._timers:
-            raise Deadlock("nothing is ready and no timer is set")
-        self._now = max(self._now, self._timers[0][0])
-        while self._timers and self._timers[0][0] <= self._now:
-            self._runnable.append(heapq.heappop(self._timers)[2])
+    def _collect_due(self) -> None:
+        while self._scheduled and (self._scheduled[0].cancelled() or self._scheduled[0].when() <= self._now):
+            handle = heapq.heappop(self._scheduled)
+            handle._scheduled = False
+            if not handle.cancelled():
+                self._ready.append(handle)
 
-    def noticed(self, task: asyncio.Task[Any]) -> None:
-        """A process must not end by a bug that nobody sees."""
-        if not task.cancelled() and (problem := task.exception()) is not None:
-            self.failures.append("".join(traceback.format_exception(problem)))
+    def _pick(self) -> asyncio.Handle:
+        if self._random is not None and len(self._ready) > 1:
+            self._ready.rotate(-self._random.randrange(len(self._ready)))
+        return self._ready.popleft()
 
-    def _asyncgen_finalizer_hook(self, _: Any) -> None:
-        """What a killed process left half read is not read to its end."""
+    def _remember(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is not None and context.get("future") is None:
+            self.crash = error
 
-    def _failed(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self.failures.append(f"{context.get('message')}: {context.get('exception')!r}")
+    # --- what a simulation must not do ---------------------------------------------------------------------------
 
-    def discard(self) -> None:
-        """The schedule is over: let go of what still waits, whatever its `finally` tries."""
-        self.set_exception_handler(lambda *_: None)
-        for task in self.tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-            coroutine = task.get_coro()
-            if not task.done() and coroutine is not None:
-                with contextlib.suppress(BaseException):
-                    coroutine.close()  # type: ignore[union-attr]
-        self._runnable.clear()
-        self._timers.clear()
-        self.tasks.clear()
-        self.close()
+    def run_in_executor(self, *_: object, **__: object) -> Any:
+        """Refuse: a thread has no virtual time."""
+        raise RuntimeError("a thread was asked for in the simulation")
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        """Let asyncio itself call it; another thread may not."""
+        if threading.get_ident() != self._home:
+            raise RuntimeError("another thread called into the simulation")
+        return self.call_soon(callback, *args, context=context)
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps in a selector."""
+
+    def _process_events(self, event_list: object) -> None:
+        """There are no sockets."""
+
+
+def current() -> Process | None:
+    """The process whose code is running."""
+    return _CURRENT.get()

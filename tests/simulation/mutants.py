@@ -1,86 +1,127 @@
-"""Bugs that others had, and that we must never have, to be switched on: what finds none of them finds nothing."""
+"""Bugs by name, switched on one at a time: the simulation must find each.
+
+A mutant replaces one function of the real code. It fails loudly when that is no longer there.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
+from uuid import uuid4
 
-from orchestrator import goal, ladder
-from orchestrator.ladder import ours_to_stop
+from orchestrator import claims, drive, goal, google_settling, ladder, moves
+from orchestrator.look import look_down
+from orchestrator.run import Run
+from orchestrator.seen import Seen
 from orchestrator.trip import Trip
-from vm_agent.ledger import Ledger
+from tests.simulation.guest import Guest
+from vm_agent import ledger
+from vm_agent.protocol import RunView
+
+
+def _start_not_settled() -> AbstractContextManager[Any]:
+    """A START whose reply was lost counts as never sent, so nobody stops what it brings up."""
+
+    async def start(seen: Seen, trip: Trip) -> None:
+        trip.before_start = seen.machine
+        await trip.world.machines.start(seen.machine)
+
+    name, sentence, _ = moves._UP[ladder.Move.START_MACHINE]
+    return patch.dict(moves._UP, {ladder.Move.START_MACHINE: (name, sentence, start)})
 
 
 @contextmanager
-def lost_reply_of_start() -> Iterator[None]:
-    """What became of a start that was sent is not waited for: it lands when everybody has left."""
-    with (
-        patch.object(Trip, "in_flight", _forgotten, create=True),
-        patch.object(Trip, "start_unsettled", _forgotten, create=True),
-    ):
+def _nothing_is_settled() -> Iterator[None]:
+    """The same, and cancelled requests are forgotten at once."""
+
+    async def unprotected(work: Any) -> Any:
+        return await work
+
+    async def at_once(seen: Seen, trip: Trip, _verdict: object) -> None:
+        trip.in_flight = None
+        del seen
+
+    name, sentence, _ = moves._DOWN[ladder.Move.SETTLE]
+    settle = {ladder.Move.SETTLE: (name, sentence, at_once)}
+    unasked = patch.object(google_settling, "uninterrupted", unprotected)
+    with _start_not_settled(), unasked, patch.dict(moves._DOWN, settle):
         yield
 
 
-_forgotten = property(lambda _: None, lambda *_: None)
+def _takeover_at_once() -> AbstractContextManager[Any]:
+    """A lease that somebody holds is taken without waiting for its end."""
+    return patch.object(claims, "_still_taken", lambda *_: None)
 
 
 @contextmanager
-def takeover_without_waiting() -> Iterator[None]:
-    """A lease is taken over as soon as somebody wants it."""
-    with patch.object(goal, "_still_taken", lambda *_: None):
+def _released_early() -> Iterator[None]:
+    """A stop that was accepted counts as done, and STOPPING as off: the lease is given back before TERMINATED."""
+    honest = ladder.ours_to_stop
+
+    def ours_to_stop(seen: Seen, run: Run) -> bool:
+        return not seen.machine.going_off and honest(seen, run)
+
+    async def stop(_: object, send: google_settling.Send, _subject: object, _again: object) -> None:
+        await send(str(uuid4()))
+
+    accepted = patch.object(google_settling.SeeingThrough, "stop", stop)
+    with patch.object(ladder, "ours_to_stop", ours_to_stop), accepted:
         yield
 
 
-@contextmanager
-def lease_released_before_terminated() -> Iterator[None]:
-    """Coming down, a VM that was asked to stop is taken for one that is off."""
+def _late_stop() -> AbstractContextManager[Any]:
+    """A zombie's stop: coming down goes by the lease as it was when we held it, without another look."""
 
-    def hardly(seen: Any, run: Any) -> bool:
-        return ours_to_stop(seen, run) and not seen.machine.going_off
+    async def look(trip: Trip) -> Seen | None:
+        seen = await look_down(trip)
+        held = getattr(trip, "held_once", None)
+        if seen is None or seen.machine.lease is None:
+            return seen
+        if seen.machine.lease.nonce == trip.run.nonce:
+            trip.held_once = seen.machine.lease  # type: ignore[attr-defined]
+        elif held is None:
+            held = replace(seen.machine.lease, nonce=trip.run.nonce)
+        return seen if held is None else replace(seen, machine=replace(seen.machine, lease=held))
 
-    rungs = tuple(
-        replace(rung, remains=lambda seen, aim: hardly(seen, aim.run)) if rung.name == "machine" else rung
-        for rung in ladder.RUNGS
-    )
-    with patch.object(ladder, "RUNGS", rungs):
-        yield
-
-
-@contextmanager
-def ledger_without_sync() -> Iterator[None]:
-    """The ledger's last words are still in memory when the power goes."""
-    init = Ledger.__init__
-
-    def hasty(self: Ledger, *arguments: Any) -> None:
-        init(self, *arguments)
-        self._db.execute("PRAGMA synchronous=OFF")
-
-    with patch.object(Ledger, "__init__", hasty):
-        yield
+    return patch.object(drive, "look_down", look)
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """A bug, and the requests at which faults show it soonest."""
-
-    bug: Callable[[], AbstractContextManager[None]]
-    hunted_at: str
+def _no_sync() -> AbstractContextManager[Any]:
+    """The ledger is written without a sync: a power cut forgets what was accepted."""
+    return patch.object(Guest, "ledger_sync", "OFF")
 
 
-MUTANTS: dict[str, Mutant] = {
-    "lost-reply-of-start": Mutant(lost_reply_of_start, "instances.start"),
-    "takeover-without-waiting": Mutant(takeover_without_waiting, "instances.get"),
-    "lease-released-before-terminated": Mutant(lease_released_before_terminated, "stopping.stop"),
-    "ledger-without-sync": Mutant(ledger_without_sync, "agent GET /runs/"),
+def _key_ignored() -> AbstractContextManager[Any]:
+    """The ledger takes every start for a new one."""
+    honest = ledger.Ledger.accept
+
+    def accept(self: ledger.Ledger, view: RunView, fingerprint: str) -> tuple[RunView, bool]:
+        self._ask("UPDATE runs SET key = key || '.' || id, live = NULL WHERE key = ?", view.key)
+        return honest(self, view, fingerprint)
+
+    return patch.object(ledger.Ledger, "accept", accept)
+
+
+def _believed() -> AbstractContextManager[Any]:
+    """A run that nobody can tell the end of counts as succeeded."""
+    return patch.dict(goal._VERDICTS, dict.fromkeys(goal._VERDICTS, goal.Outcome.SUCCEEDED))
+
+
+def _address_off_first() -> AbstractContextManager[Any]:
+    """Coming down, the address goes before the VM, under the live run."""
+    rungs = {rung.name: rung for rung in ladder.RUNGS}
+    order = ["lease", "deadline", "machine", "address", "agent", "run"]
+    return patch.object(ladder, "RUNGS", tuple(rungs[name] for name in order))
+
+
+MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "lost reply of start": _nothing_is_settled,
+    "zombie's late stop": _late_stop,
+    "takeover without waiting": _takeover_at_once,
+    "lease released before TERMINATED": _released_early,
+    "ledger without sync": _no_sync,
+    "ledger without keys": _key_ignored,
+    "every end a success": _believed,
+    "address off before the VM": _address_off_first,
 }
-
-
-@contextmanager
-def switched_on(name: str | None) -> Iterator[None]:
-    """That bug, while the block lasts."""
-    if name is None:
-        yield
-        return
-    with MUTANTS[name].bug():
-        yield

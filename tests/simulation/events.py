@@ -1,0 +1,49 @@
+"""What happens at any moment by itself."""
+
+from collections.abc import Callable
+
+from gcp_emulator.seed import DEMO_INSTANCE, DEMO_PROJECT, DEMO_ZONE
+from gcp_emulator.wire import Request
+from tests.simulation.platform import Execution
+from tests.simulation.schedule import Happening, Schedule
+from tests.simulation.universe import Universe
+
+PARTITION_SECONDS = 60.0  # shorter than `policy.lost_agent`: a run that goes on is found again
+
+
+def make_happen(schedule: Schedule, universe: Universe, executions: list[Execution]) -> None:
+    """Put every event of the schedule on the clock."""
+
+    def trigger(name: str, key: str | None) -> None:
+        executions.append(Execution(universe, name, key))
+        executions[-1].begin()
+
+    acts: dict[Happening, Callable[[], None]] = {
+        Happening.STOPPED: lambda: _stop_by_a_person(universe),
+        Happening.PREEMPTED: lambda: universe.fault({"after": 0, "vm": DEMO_INSTANCE, "preempt": {}}),
+        Happening.HOST_ERROR: lambda: universe.fault({"after": 0, "vm": DEMO_INSTANCE, "host_error": {}}),
+        Happening.PARTITIONED: lambda: universe.fault(
+            {"after": 0, "vm": DEMO_INSTANCE, "partition": {"seconds": PARTITION_SECONDS}}
+        ),
+        Happening.AGENT_KILLED: lambda: universe.guest().kill_agent(),
+        Happening.CALLED_OFF: lambda: _call_off(executions),
+        Happening.OTHER_TRIGGER: lambda: trigger("second", None),
+        Happening.SAME_TRIGGER: lambda: trigger("twin", f"{executions[0].name}-0"),
+    }
+    for event in schedule.events:
+        universe.loop.outside(event.at, _told, universe, event.happening, acts[event.happening])
+
+
+def _told(universe: Universe, happening: Happening, act: Callable[[], None]) -> None:
+    universe.tell(f"event: {happening}")
+    act()
+
+
+def _call_off(executions: list[Execution]) -> None:
+    for execution in executions:
+        execution.cancel()
+
+
+def _stop_by_a_person(universe: Universe) -> None:
+    path = f"/compute/v1/projects/{DEMO_PROJECT}/zones/{DEMO_ZONE}/instances/{DEMO_INSTANCE}/stop"
+    universe.ask(Request("POST", path), lambda _: None)

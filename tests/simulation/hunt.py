@@ -1,0 +1,52 @@
+"""Find one schedule that breaks a promise: what is most likely to, first."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, count, islice, zip_longest
+
+from tests.simulation import enumeration
+from tests.simulation.schedule import Event, Fault, Happening, Kind, Schedule
+from tests.simulation.simulate import Played, play
+
+SCHEDULES_MAX = 1500
+TRIGGER_AFTER_PAUSE = 226.0  # the lease of a frozen holder has run out, and L after it; the holder is not back yet
+
+
+@dataclass(frozen=True)
+class Found:
+    """A schedule that broke a promise, and what finding it took."""
+
+    played: Played
+    schedules: int
+    seconds: float
+
+
+def hunt(most: int = SCHEDULES_MAX) -> Found | None:
+    """The first schedule that breaks a promise, or None."""
+    began = time.monotonic()
+    for number, schedule in enumerate(islice(_likely(), most), 1):
+        played = play(schedule)
+        if played.violations:
+            return Found(played, number, time.monotonic() - began)
+    return None
+
+
+def _likely() -> Iterator[Schedule]:
+    """Each kind of schedule in turn, so that none waits for the end of another."""
+    requests = range(enumeration.boundaries())
+    kinds = [
+        iter([Schedule()]),
+        (Schedule((Fault(at, kind),)) for kind in Kind for at in requests),
+        iter(enumeration.happenings()),
+        (_frozen(at) for at in requests),
+        iter(enumeration.called_off_while_unanswered()),
+        (enumeration.of_seed(seed) for seed in count()),
+    ]
+    nothing = None
+    in_turn = chain.from_iterable(zip_longest(*kinds, fillvalue=nothing))
+    return (schedule for schedule in in_turn if schedule is not None)
+
+
+def _frozen(at: int) -> Schedule:
+    return Schedule((Fault(at, Kind.PAUSE),), (Event(TRIGGER_AFTER_PAUSE, Happening.OTHER_TRIGGER),))

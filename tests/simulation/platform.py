@@ -1,0 +1,192 @@
+"""Cloud Run, as far as an orchestrator notices: executions, their attempts, SIGTERM, and a clock."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from gcp_emulator.seed import DEMO_ADDRESS, DEMO_INSTANCE, DEMO_PROJECT, DEMO_REGION, DEMO_ZONE
+from orchestrator.agent_client import AgentClient
+from orchestrator.drive import drive
+from orchestrator.errors import MayflyError
+from orchestrator.google_calls import Place
+from orchestrator.policy import Policy
+from orchestrator.ports import Addresses, Agent, Clock, Leases, Machines, Output
+from orchestrator.run import Receipt, Run
+from orchestrator.settings import Settings
+from orchestrator.wiring import make_run
+from tests.simulation.agent_door import AgentDoor
+from tests.simulation.cloud_door import CloudDoor, SimulatedAddresses, SimulatedLeases, SimulatedMachines
+from tests.simulation.faults import Sender
+from tests.simulation.guest import API_KEY, BEGINNING
+from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.universe import Universe
+from vm_agent.protocol import Mode
+
+RETRIES = 3  # of a task that did not exit with 0, as Cloud Run has it unless told otherwise
+RETRY_SECONDS = 5.0  # until the next attempt's process is up
+KILL_SECONDS = 10.0  # from SIGTERM to SIGKILL
+
+POLICY = replace(Policy(), after_sigterm=timedelta(seconds=8.5))
+_PLACE = Place(DEMO_PROJECT, DEMO_REGION, DEMO_ZONE)
+
+
+class VirtualClock:
+    """The port Clock."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def now(self) -> datetime:
+        """The wall clock."""
+        return BEGINNING + timedelta(seconds=self._loop.time())
+
+    def monotonic(self) -> float:
+        """Virtual seconds."""
+        return self._loop.time()
+
+    async def sleep(self, span: timedelta) -> None:
+        """Let virtual time pass."""
+        await asyncio.sleep(max(0.0, span.total_seconds()))
+
+
+class SimulatedWorld:
+    """The port World."""
+
+    def __init__(self, universe: Universe, sender: Sender, door: AgentDoor) -> None:
+        self.policy: Policy = POLICY
+        self.clock: Clock = VirtualClock(universe.loop)
+        cloud = CloudDoor(universe, sender, _PLACE, POLICY, self.clock)
+        machines = SimulatedMachines(cloud, self.clock)
+        self.machines: Machines = machines
+        self.leases: Leases = SimulatedLeases(cloud)
+        self.addresses: Addresses = SimulatedAddresses(cloud, machines)
+        self._door, self._clients = door, dict[str, AgentClient]()
+        self.agent: Callable[[str], Agent] = self._client
+        self.output: Callable[[str], Output] = self._client
+        self.tell: Callable[[object], None] = lambda _: None
+
+    def _client(self, ip: str) -> AgentClient:
+        if ip not in self._clients:
+            self._clients[ip] = AgentClient(f"http://{ip}:8000", API_KEY, self.policy, self.clock, self._door)
+        return self._clients[ip]
+
+
+@dataclass
+class Attempt:
+    """One process of one task."""
+
+    execution: "Execution"
+    number: int  # 0 for the first, as CLOUD_RUN_TASK_ATTEMPT has it
+    process: Process
+    called_off: asyncio.Event = field(default_factory=asyncio.Event)
+    run: Run | None = None
+    receipt: Receipt | None = None
+    error: str | None = None
+    exit_code: int | None = None
+    door: AgentDoor | None = None
+    frozen_since_look: bool = False
+
+    def begin(self) -> None:
+        """As `mayfly run` does, behind the reading of settings."""
+        self.process.spawn(self._work(), "drive")
+
+    def sigterm(self) -> None:
+        """And, ten seconds later, SIGKILL."""
+        self.called_off.set()
+        loop = self.process.loop
+        loop.outside(loop.time() + KILL_SECONDS, self.killed)
+
+    def killed(self) -> None:
+        """SIGKILL."""
+        if self.exit_code is None:
+            self.process.kill()
+            self._over(137)
+
+    async def _work(self) -> None:
+        universe = self.execution.universe
+        self.door = AgentDoor(Sender(universe, self))
+        world = SimulatedWorld(universe, Sender(universe, self), self.door)
+        self.run = self.execution.run_of(self.number, world.clock.now())
+        try:
+            self.receipt = await drive(self.run, world, self.called_off)
+            self._over(self.receipt.exit_code)
+        except MayflyError as error:
+            self.error = str(error)
+            self._over(int(error.exit))
+
+    def _over(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+        outcome = self.receipt.outcome if self.receipt else self.error
+        self.execution.universe.tell(f"{self.process.name} ended with {exit_code}: {outcome}")
+        self.process.kill()
+        if self.door is not None:
+            self.door.orchestrator_died()
+        self.execution.ended(self)
+
+
+@dataclass
+class Execution:
+    """One execution with one task: it is tried again until it exits with 0, or three times."""
+
+    universe: Universe
+    name: str
+    key: str | None = None  # None: the execution's own
+    attempts: list[Attempt] = field(default_factory=list)
+    over: bool = False
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """As `gcloud run jobs executions cancel`: SIGTERM, and no further attempt."""
+        self.cancelled = True
+        if self.attempts and self.attempts[-1].exit_code is None:
+            self.attempts[-1].sigterm()
+        else:
+            self.over = True
+
+    def begin(self) -> None:
+        """The next attempt's process starts."""
+        if self.cancelled:
+            return
+        number = len(self.attempts)
+        process = Process(self.universe.loop, f"{self.name}/{number}")
+        self.attempts.append(Attempt(self, number, process))
+        self.attempts[-1].begin()
+
+    def ended(self, attempt: Attempt) -> None:
+        """As Cloud Run reacts to an exit code."""
+        if self.cancelled or attempt.exit_code == 0 or attempt.number >= RETRIES:
+            self.over = True
+        else:
+            loop = self.universe.loop
+            loop.outside(loop.time() + RETRY_SECONDS, self.begin)
+
+    def run_of(self, attempt: int, now: datetime) -> Run:
+        """The orders, as wiring makes them of the settings."""
+        settings = _SETTINGS.model_copy(
+            update={"cloud_run_execution": self.name, "cloud_run_task_attempt": attempt},
+        )
+        run = make_run(settings, POLICY, mode=Mode.RUN, job=None, params={}, key=self.key, now=now)
+        return replace(run, nonce=f"{self.name}-{attempt}")
+
+
+def seed_the_jitter(seed: int | None) -> None:
+    """tenacity draws its pauses from the module `random`."""
+    random.seed(seed if seed is not None else 0)
+
+
+_SETTINGS = Settings.model_construct(
+    **{
+        **{name: setting.default for name, setting in Settings.model_fields.items()},
+        "project_id": DEMO_PROJECT,
+        "zone": DEMO_ZONE,
+        "region": DEMO_REGION,
+        "instance": DEMO_INSTANCE,
+        "static_name": DEMO_ADDRESS,
+        "timeout": timedelta(minutes=5),
+        "cloud_run_job": "job",
+        "cloud_run_task_index": 0,
+        "out": None,
+    }
+)

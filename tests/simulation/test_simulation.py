@@ -1,0 +1,91 @@
+"""Nothing left on, nothing twice, whatever dies and whenever: the real code on virtual time, under every fault."""
+
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulation import enumeration
+from tests.simulation.hunt import hunt
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.observer import NOT_YET
+from tests.simulation.schedule import Kind, Schedule, parse
+from tests.simulation.simulate import Played, play
+
+SEEDS, CHUNK = 2000, 100
+DOUBLES = 400  # a fixed sample; `make sim` plays them all
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """The agent's log tells what the schedule made it tell."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def kept(schedule: Schedule) -> Played:
+    """Play it, and see every promise kept."""
+    played = play(schedule)
+    assert not played.violations, _report(played)
+    assert played.excused.keys() <= NOT_YET.keys()
+    return played
+
+
+def _report(played: Played) -> str:
+    said = "\n".join(map(str, played.violations))
+    return f"{said}\nReplay it: make sim SCHEDULE='{played.schedule}'\n{played}"
+
+
+def test_without_faults_the_run_succeeds_and_nothing_is_owed() -> None:
+    played = kept(Schedule())
+    [attempt] = played.executions[0].attempts
+    assert attempt.exit_code == 0
+    assert not played.excused
+
+
+def test_a_schedule_is_replayed_to_the_letter() -> None:
+    schedule = enumeration.of_seed(17)
+    assert str(play(schedule)) == str(play(parse(str(schedule))))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_promise_is_kept_whichever_request_meets_it(kind: Kind) -> None:
+    for schedule in enumeration.singles():
+        if schedule.faults[0].kind is kind:
+            kept(schedule)
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_every_promise_is_kept_whatever_happens_in_whichever_second(chunk: int) -> None:
+    for schedule in enumeration.happenings()[chunk::4]:
+        kept(schedule)
+
+
+def test_every_promise_is_kept_when_it_is_called_off_while_an_answer_is_out() -> None:
+    for schedule in enumeration.called_off_while_unanswered():
+        kept(schedule)
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_every_promise_is_kept_under_two_faults(chunk: int) -> None:
+    for schedule in enumeration.some_doubles(DOUBLES)[chunk::4]:
+        kept(schedule)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_every_promise_is_kept_under_what_a_seed_makes_of_it(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        kept(enumeration.of_seed(seed))
+
+
+@pytest.mark.parametrize("bug", MUTANTS)
+def test_the_simulation_finds_each_bug_that_is_put_in(bug: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with MUTANTS[bug]():
+        found = hunt()
+    assert found is not None, f"nobody notices: {bug}"
+    assert not play(found.played.schedule).violations, "the schedule breaks a promise without the bug, too"
+    with capsys.disabled():
+        took = f"after {found.schedules} schedules, {found.seconds:.1f} s"
+        sys.stdout.write(f"\n{bug}: {found.played.violations[0].promise}, {took}: {found.played.schedule}\n")

@@ -1,0 +1,261 @@
+"""The cloud's model, its guests and the network between everybody, on one virtual clock."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from gcp_emulator.cloud import Cloud
+from gcp_emulator.instances import RUNNING, Instance
+from gcp_emulator.latency import Latency
+from gcp_emulator.seed import DEMO_ADDRESS, DEMO_INSTANCE, AddressSeed, InstanceSeed, Seed
+from gcp_emulator.wire import (
+    Boot,
+    Effect,
+    EndSilence,
+    EraseDisk,
+    Forward,
+    GuestEvent,
+    Held,
+    KillProcesses,
+    PressPowerButton,
+    PullPlug,
+    Reply,
+    Request,
+    Silence,
+    Unforward,
+)
+from tests.simulation.guest import BEGINNING, Disk, Guest
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.schedule import Happening, Kind, Schedule
+from vm_agent.process import Order
+
+BYSTANDER = "not-ours"  # a VM without our label, which nothing of ours may touch
+
+SPANS = Latency(
+    provisioning=(0.5, 3),
+    staging=(1, 6),
+    boot=(0.1, 2),
+    stopping=(1, 8),
+    access_config=(0.2, 3),
+    metadata=(0.1, 3),
+    scheduling=(0.1, 3),
+    max_run_lateness=(0, 30),
+)
+STEADY = Latency(
+    provisioning=(1, 1),
+    staging=(2, 2),
+    boot=(0.2, 0.2),
+    stopping=(3, 3),
+    access_config=(0.5, 0.5),
+    metadata=(0.3, 0.3),
+    scheduling=(0.3, 0.3),
+)
+ONE_WAY = (0.01, 0.15)  # seconds, from here to there
+WEB_ONE_WAY = 0.02
+
+
+@dataclass(frozen=True)
+class Told:
+    """One line of the trace."""
+
+    at: float
+    text: str
+
+
+class Universe:
+    """Everything that is not an orchestrator."""
+
+    def __init__(self, schedule: Schedule, folder: Path, loop: VirtualLoop) -> None:
+        self.schedule, self.folder, self.loop = schedule, folder, loop
+        self.random = Random(schedule.seed if schedule.seed is not None else 0)
+        seeded = schedule.seed is not None
+        self._one_way = ONE_WAY if seeded else (WEB_ONE_WAY, WEB_ONE_WAY)
+        preempted = any(event.happening is Happening.PREEMPTED for event in schedule.events)
+        spot = {"provisioningModel": "SPOT"} if preempted else {}
+        ours = {"labels": {"mayfly": "managed"}, "metadata": {"deployed-by": "somebody"}, "scheduling": spot}
+        seed = Seed(
+            instances=(
+                InstanceSeed(DEMO_INSTANCE, **ours),
+                InstanceSeed(BYSTANDER, status="TERMINATED"),
+            ),
+            addresses=(AddressSeed(DEMO_ADDRESS),),
+        )
+        self.cloud = Cloud(seed, BEGINNING, latency=SPANS if seeded else STEADY, random=self.random)
+        self.guests = {key: Guest(key, self, Disk(folder / f"{name(key)}.db")) for key in self.cloud.machines()}
+        self.forwarded: dict[str, str] = {}  # external IP -> internal
+        self.requests = 0  # that orchestrators made so far: the boundaries that faults are counted by
+        self.crossed_at: list[float] = []  # when each of them was sent
+        self.trace: list[Told] = []
+        self.on_cut: list[Callable[[str], None]] = []  # an external address leads nowhere any more
+        self.on_stop: list[
+            Callable[[Any, bool], None]
+        ] = []  # whose stop landed, and whether it was frozen since it looked
+        self.led_to: dict[str, str] = {}  # external IP -> the internal one that it led to last
+        self.on_job: list[Callable[[str, Order, tuple[str, int]], None]] = []
+        self._held: list[Callable[[], None]] = []
+        self._changes = 0
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def now(self) -> datetime:
+        """Google's clock."""
+        return BEGINNING + timedelta(seconds=self.loop.time())
+
+    def machine(self, name: str = DEMO_INSTANCE) -> Instance:
+        """The model's own record of that VM."""
+        return next(vm for vm in self.cloud.world.instances.values() if vm.name == name)
+
+    def guest(self, name: str = DEMO_INSTANCE) -> Guest:
+        """That VM from the inside."""
+        return self.guests[self.machine(name).key]
+
+    def tell(self, text: str) -> None:
+        """Write a line of the trace."""
+        self.trace.append(Told(self.loop.time(), text))
+
+    def boundary(self, label: str) -> Kind | None:
+        """An orchestrator is about to send this: the fault that it meets."""
+        number, self.requests = self.requests, self.requests + 1
+        self.crossed_at.append(self.loop.time())
+        met = self.schedule.met_by(number)
+        self.tell(f"#{number} {label}{f'  <- {met}' if met else ''}")
+        return met
+
+    def one_way(self) -> float:
+        """Seconds from here to there, this time."""
+        low, high = self._one_way
+        return low if low == high else self.random.uniform(low, high)
+
+    def reachable(self, ip: str) -> Guest | None:
+        """The guest that packets to this address come to."""
+        internal = self.forwarded.get(ip, ip)
+        for vm in self.cloud.world.instances.values():
+            if vm.internal_ip == internal and vm.status == RUNNING and self.guests[vm.key].process is not None:
+                return self.guests[vm.key]
+        return None
+
+    def live_keys(self) -> list[tuple[str, str]]:
+        """(instance, key) of every job at work."""
+        found = []
+        for guest in self.guests.values():
+            for run_id in guest.jobs:
+                assert guest.ledger is not None
+                found.append((guest.instance, guest.ledger.find(run_id).key))
+        return found
+
+    # --- the cloud's doors ---------------------------------------------------------------------------------------
+
+    def ask(self, request: Request, hear: Callable[[Reply], None]) -> None:
+        """A request arrives now; `hear` is told the answer, at once or when a long poll is over."""
+        self._answered(lambda asked: self.cloud.answer(request, self.now, asked), hear)
+
+    def _answered(self, answer: Callable[[datetime | None], Reply | Held], hear: Callable[[Reply], None]) -> None:
+        first_asked = self.now
+        waiting = True
+
+        def again() -> None:
+            if waiting:
+                attempt(first_asked)
+
+        def attempt(asked: datetime | None) -> None:
+            nonlocal waiting
+            said = answer(asked)
+            if isinstance(said, Held):
+                self._held.append(again)
+                self.loop.outside((said.until - BEGINNING).total_seconds() + 1e-6, again)
+            else:
+                waiting = False
+                hear(said)
+            self._happened()
+
+        attempt(None)
+
+    def says(self, instance: str, event: GuestEvent) -> None:
+        """A guest tells the cloud."""
+        self.cloud.guest_says(instance, event, self.now)
+        self._happened()
+
+    async def ask_metadata(self, instance: str, request: Request) -> Reply:
+        """A guest asks its metadata server."""
+        await asyncio.sleep(0.001)
+        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def hear(reply: Reply) -> None:
+            if not answered.done():
+                answered.set_result(reply)
+
+        self._answered(lambda asked: self.cloud.metadata(instance, request, self.now, asked), hear)
+        return await answered
+
+    def job_began(self, instance: str, order: Order, key: tuple[str, int]) -> None:
+        """A guest's job is at work."""
+        self.tell(f"job of {key} began on {name(instance)}")
+        for listener in self.on_job:
+            listener(instance, order, key)
+
+    def doom_next(self, verb: str, code: str, message: str) -> None:
+        """The next operation of that kind ends badly."""
+        self.fault({"on": verb, "operation_error": {"code": code, "message": message}})
+
+    def fault(self, rule: object) -> None:
+        """One of the emulator's own faults, by the door that tests use."""
+        request = Request("POST", "/_emulator/faults", {}, {}, json.dumps(rule).encode())
+        reply = self.cloud.answer(request, self.now)
+        assert isinstance(reply, Reply), reply
+        assert reply.status == 200, reply.body
+        self._happened()
+
+    # --- what happens by itself ----------------------------------------------------------------------------------
+
+    def _happened(self) -> None:
+        """Carry out what the model did, wake the long polls, and set the alarm for what it does next."""
+        for effect in self.cloud.advance(self.now):
+            self._carry_out(effect)
+        if self.cloud.changes != self._changes:
+            self._changes = self.cloud.changes
+            held, self._held = self._held, []
+            for again in held:
+                self.loop.outside(self.loop.time(), again)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        due = self.cloud.due()
+        if due is not None:
+            self._alarm = self.loop.outside((due - BEGINNING).total_seconds() + 1e-6, self._happened)
+
+    def _carry_out(self, effect: Effect) -> None:
+        self.tell(f"  {effect}" if isinstance(effect, Forward | Unforward) else f"  {type(effect).__name__}")
+        match effect:
+            case Boot():
+                self.guests[effect.instance].boot(effect)
+            case PressPowerButton():
+                # In a moment of its own: the model is not asked anew while its effects are carried out.
+                press = self.guests[effect.instance].press_button
+                self.loop.outside(self.loop.time(), press, effect.grace_seconds)
+            case PullPlug():
+                self.guests[effect.instance].pull_plug()
+            case Forward():
+                self.forwarded[effect.external] = self.led_to[effect.external] = effect.internal
+            case Unforward():
+                self.forwarded.pop(effect.external, None)
+                self._cut(effect.external)
+            case Silence():
+                self.forwarded.pop(effect.external, None)
+                self._cut(effect.external)
+            case EndSilence():
+                self.forwarded[effect.external] = self.led_to[effect.external]
+            case EraseDisk() | KillProcesses():
+                raise AssertionError(f"nobody asks for that here: {effect}")
+
+    def _cut(self, ip: str) -> None:
+        for listener in self.on_cut:
+            listener(ip)
+
+
+def name(instance: str) -> str:
+    """The last part of its key."""
+    return instance.rpartition("/")[2]
