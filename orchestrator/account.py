@@ -41,6 +41,8 @@ def receipt_of(trip: Trip, verdict: Verdict, *, clean: bool) -> Receipt:
     """The receipt. A clean-up that was not seen done is louder than any verdict; a signal may leave no time for it."""
     run = trip.run
     outcome, words = verdict.outcome, [verdict.detail, *trip.not_copied[:_COMPLAINTS_MAX]]
+    if verdict.outcome is Outcome.INTERRUPTED and trip.view is not None:
+        words.append(_last_known(trip.view))
     if _works_on(trip):
         words.append("The VM was on before and stays on: the job may be at work there until its deadline.")
     if not clean:
@@ -75,6 +77,15 @@ def job_name(job: Job | None, mode: Mode) -> str:
             return " ".join(command)
         case _:
             return f"main:{mode}"
+
+
+def _last_known(view: RunView) -> str:
+    """What there is to go by for whoever has to find out how far it came."""
+    progress, known = view.progress, [f"It was accepted at {view.accepted_at:%Y-%m-%d %H:%M:%S} UTC"]
+    if progress.fraction is not None or progress.message:
+        far = [f"{progress.fraction:.0%}"] if progress.fraction is not None else []
+        known.append(f"was last heard of at {' '.join([*far, progress.message]).strip()}")
+    return f"{' and '.join(known)}. Its log is on the VM's disk, under run {view.id}."
 
 
 def _works_on(trip: Trip) -> bool:

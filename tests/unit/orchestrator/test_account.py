@@ -15,7 +15,7 @@ from orchestrator.run import Outcome, Verdict, VmUse
 from orchestrator.seen import Machine, Seen
 from orchestrator.trip import Trip
 from tests.unit.orchestrator.sightings import ADDRESS, NOON, a_lease, a_machine, a_run, a_view
-from vm_agent.protocol import State
+from vm_agent.protocol import Progress, State
 
 BEFORE = a_machine()  # on from 10:00 to 11:00, for somebody else
 SUCCEEDED = Verdict(Outcome.SUCCEEDED)
@@ -106,3 +106,16 @@ def test_what_was_not_copied_is_on_the_receipt():
 )
 def test_once_the_agent_was_asked_only_the_job_itself_tells_how_it_ended(error, invoked, outcome):
     assert verdict_on(error, a_trip(AFTER, started=True, invoked=invoked)).outcome is outcome
+
+
+def test_what_is_known_of_an_interrupted_run_is_told():
+    view = a_view(State.INTERRUPTED, progress=Progress(fraction=0.42, message="epoch 3"))
+    cut = Verdict(Outcome.INTERRUPTED, "The VM went off under the run.")
+    detail = receipt_of(a_trip(AFTER, started=True, view=view), cut, clean=True).detail
+    assert detail == (
+        "The VM went off under the run. It was accepted at 2026-11-21 12:00:00 UTC and was last heard of at "
+        "42% epoch 3. Its log is on the VM's disk, under run r1."
+    )
+    silent = receipt_of(a_trip(AFTER, started=True, view=a_view(State.INTERRUPTED)), cut, clean=True).detail
+    assert "accepted at 2026-11-21 12:00:00 UTC. Its log" in silent
+    assert "Its log" not in receipt_of(a_trip(AFTER, started=True, view=view), SUCCEEDED, clean=True).detail
