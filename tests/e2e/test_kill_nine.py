@@ -4,6 +4,7 @@ Real processes and real clocks, with the numbers shortened by settings. Each VM 
 killed as soon as the cloud has seen a certain thing; when the VM was off, the cloud's history says.
 """
 
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.exports import demo_exports, exports
@@ -24,9 +26,12 @@ from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed
 from tests.contract.world import Running, running
 from tests.journeys.lab import API_KEY, CHECKOUT, starts_the_agent
 
+SLOW = pytest.mark.skipif(
+    os.environ.get("MAYFLY_SLOW") != "1", reason="waits minutes for deadlines; to run it: MAYFLY_SLOW=1 make test"
+)
 READABLE = [CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)]
-SHORT = {"BOOT_TIMEOUT": "20s", "TIMEOUT": "10s", "BOOT_MARGIN": "5s", "LEASE_TTL": "10s"}
-MAX_RUN = timedelta(seconds=35)  # what those add up to
+SHORT = {"BOOT_TIMEOUT": "40s", "TIMEOUT": "10s", "BOOT_MARGIN": "5s", "LEASE_TTL": "10s"}
+MAX_RUN = timedelta(seconds=55)  # what those add up to
 NO_LIMIT_SOON = {"BOOT_MARGIN": "2h"}
 LONG_SILENCE = {"mayfly-silence-seconds": "3600"}  # of the VM's own dead-man
 SWEEP_PERIOD, CLAIMABLE = 5, 10 + 30  # seconds: between sweeps; a lease's TTL and the longest life of a request
@@ -136,6 +141,7 @@ def stopped(cloud: Running) -> set[str]:
     return {entry["path"].split("/")[-2] for entry in cloud.history("request") if entry["verb"] == "instances.stop"}
 
 
+@SLOW
 def test_incident_04_with_nothing_left_but_googles_own_limit_every_vm_is_off_in_time(tmp_path: Path):
     """A person holds every dead-man back, and nobody sweeps. On one VM all of ours is dead: its guest crashed."""
     hold = datetime.now().astimezone() + timedelta(hours=1)
@@ -152,6 +158,7 @@ def test_incident_04_with_nothing_left_but_googles_own_limit_every_vm_is_off_in_
         assert [rule["spent"] for rule in cloud.ask("faults")["faults"]] == [True]
 
 
+@SLOW
 def test_incident_10_with_nothing_left_but_the_sweep_every_vm_is_off_and_every_address_free(tmp_path: Path):
     """Google's limit and the dead-man's silence are hours away."""
     left = ("lease-taken", "address-attached", "start-sent", "vm-running", "job-accepted")
