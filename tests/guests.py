@@ -3,6 +3,7 @@
 import asyncio
 import os
 import select
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,6 +64,14 @@ def alive_in(disk: Path) -> list[int]:
     """Every process that carries this disk in its environment, as all of a guest's do."""
     mark = f"MAYFLY_ROOT={disk.resolve()}\0".encode()
     return [int(proc.name) for proc in Path("/proc").glob("[0-9]*") if _carries(proc, mark)]
+
+
+def all_begun(disk: Path, number: int) -> list[int]:
+    """So many of a guest's processes; one that is just becoming another program has no environment for a moment."""
+    ends = time.monotonic() + PATIENCE
+    while len(pids := alive_in(disk)) < number and time.monotonic() < ends:
+        time.sleep(0.01)
+    return pids
 
 
 def _carries(proc: Path, mark: bytes) -> bool:

@@ -96,8 +96,9 @@ class Vm:
         assert self.states()[-1] == "RUNNING"
 
     def pids_of(self, *words: str) -> list[int]:
-        """The processes inside whose command has these words."""
-        return [pid for pid in alive_in(self.disk) if set(words) <= set(command_of(pid))]
+        """The processes inside whose command has these words, without children that are only about to be another."""
+        pids = [pid for pid in alive_in(self.disk) if set(words) <= set(command_of(pid))]
+        return [pid for pid in pids if parent_of(pid) not in pids]
 
     def silence_is_over(self) -> None:
         """For the agent, had it not a reason to wait."""
@@ -233,6 +234,13 @@ def command_of(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
     except OSError:
         return []
+
+
+def parent_of(pid: int) -> int:
+    try:
+        return int(re.findall(r"PPid:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[0])
+    except OSError:
+        return 0
 
 
 def kill(pid: int) -> None:

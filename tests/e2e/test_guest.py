@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gcp_emulator.guest import Isolation
-from tests.guests import AGuest, alive_in, all_end
+from tests.guests import AGuest, alive_in, all_begun, all_end
 from tests.tools import require_namespaces
 
 CHECKOUT = Path.cwd()
@@ -50,7 +50,7 @@ def test_an_emulator_killed_by_sigkill_leaves_no_process_behind(isolation, tmp_p
     with subprocess.Popen(command, stdout=subprocess.PIPE) as emulator:
         try:
             assert emulator.stdout.readline() == b"up\n"
-            guests = alive_in(tmp_path)
+            guests = all_begun(tmp_path, 5)
         finally:
             emulator.send_signal(signal.SIGKILL)
     assert len(guests) >= 5, "init, the script, two that left, the service"
