@@ -127,6 +127,10 @@ def _orders(mode: str, summary: str) -> None:
         region: Annotated[str | None, typer.Option(metavar="REGION", help="REGION for this once.")] = None,
         zone: Annotated[str | None, typer.Option(metavar="ZONE", help="ZONE for this once.")] = None,
         instance: Annotated[str | None, typer.Option(metavar="NAME", help="INSTANCE for this once.")] = None,
+        template: Annotated[
+            str | None,
+            typer.Option(metavar="NAME", help="Make the VM from this instance template, and delete it afterwards."),
+        ] = None,
         static_name: Annotated[str | None, typer.Option(metavar="NAME", help="STATIC_NAME for this once.")] = None,
         as_json: Annotated[bool, typer.Option("--json", help="The receipt as JSON, also on a terminal.")] = False,
         debug: Annotated[
@@ -135,7 +139,7 @@ def _orders(mode: str, summary: str) -> None:
         cloud_run: Annotated[str | None, typer.Option(envvar="CLOUD_RUN_JOB", hidden=True)] = None,
     ) -> None:
         flags = {"timeout": timeout, "out": out, "project_id": project, "region": region, "zone": zone}
-        flags |= {"instance": instance, "static_name": static_name, "cloud_run_job": cloud_run}
+        flags |= {"instance": instance, "static_name": static_name, "template": template, "cloud_run_job": cloud_run}
         flags |= {"once_per": once_per, "tz": tz, "on_interrupt": on_interrupt, "wait_for_lease": wait_for_lease}
         wanted = {"mode": mode, "job": job, "command": context.obj, "set": set_ or [], "params": params, "key": key}
         try:

@@ -12,12 +12,11 @@ from orchestrator.claims import left_by_a_run
 from orchestrator.lease import AddressPolicy, Lease, Phase, next_epoch
 from orchestrator.policy import Policy
 from orchestrator.run import Run
-from orchestrator.seen import Address, Listed, Machine
+from orchestrator.seen import STATE_ATTRIBUTE, Address, Listed, Machine
 from orchestrator.swept import Finding, Standing, SweepOrder
 from vm_agent.protocol import HOLD_ATTRIBUTE, Greeting, Mode
 
 _SUSPENDED = {"SUSPENDED", "SUSPENDING"}
-_STATE_ATTRIBUTE = "mayfly-state"  # of a VM that was made for one run
 _LONGEST_HOLD = timedelta(hours=24)  # as for the dead-man
 
 
@@ -29,13 +28,18 @@ class Judgement:
     why: str
 
 
+def at_first_sight(machine: Machine, policy: Policy) -> Judgement:
+    """By a list alone. What a VM that was made for one run shows is a copy of its lease, which nobody renews."""
+    if (state := machine.metadata.get(STATE_ATTRIBUTE)) is not None:
+        return Judgement(Standing.HELD, f"Its lease is kept in {state}, where nobody has looked yet.")
+    return judge(machine, policy)
+
+
 def judge(machine: Machine, policy: Policy) -> Judgement:
     """What this VM is, by the cloud alone. One that is RUNNING and abandoned may still have a `live_run` on it."""
     lease, now = machine.lease, machine.seen_at
     if not machine.labelled_ours:
         return Judgement(Standing.NOT_OURS, "It does not carry our label any more.")
-    if _STATE_ATTRIBUTE in machine.metadata:  # what the VM shows is a copy that nobody renews: it proves nothing
-        return Judgement(Standing.HELD, f"Its lease is kept in {machine.metadata[_STATE_ATTRIBUTE]}, not on the VM.")
     if lease is None or lease.phase is Phase.FREE:
         return _without_lease(machine)
     if lease.expires_at is not None and now < lease.expires_at + policy.request:
@@ -104,6 +108,7 @@ def errand(order: SweepOrder, zone: str, machine: Machine) -> Run:
         region=zone.rpartition("-")[0],
         zone=zone,
         instance=machine.name,
+        ephemeral=machine.made_for_one_run,
         address=lease.address,
         address_policy=lease.address_policy,
         reach=order.reach,
@@ -115,10 +120,12 @@ def planned(machine: Machine) -> tuple[str, ...]:
     """What a sweep would do about an abandoned VM, in order."""
     lease = machine.lease or Lease(epoch=0)
     stays_on = lease.found.running and not machine.off
-    detach = lease.address is not None and lease.address_policy is not AddressPolicy.KEEP
+    kept = lease.address_policy is AddressPolicy.KEEP or machine.made_for_one_run  # it goes with the VM
+    detach = lease.address is not None and not kept
     moves = [
         ("claim", True),
-        ("stop", not machine.off and not stays_on),
+        ("delete", machine.made_for_one_run),
+        ("stop", not (machine.off or stays_on or machine.made_for_one_run)),
         ("detach", detach and machine.access_config is not None),
         ("release", True),
     ]
@@ -137,6 +144,8 @@ def unused(listed: Listed[Address]) -> Finding | None:
 
 
 def _without_lease(machine: Machine) -> Judgement:
+    if machine.stopped and machine.made_for_one_run:
+        return Judgement(Standing.ABANDONED, "It was made for one run, is off, and was never deleted: its disk costs.")
     if machine.off or machine.going_off:
         return Judgement(Standing.AT_REST, "It is off, and nobody holds it.")
     return Judgement(

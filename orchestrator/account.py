@@ -58,7 +58,7 @@ def receipt_of(trip: Trip, verdict: Verdict, *, clean: bool) -> Receipt:
         started_at=trip.started_at,
         detail=" ".join(filter(None, words)),
         result=verdict.result,
-        attempts=verdict.attempts or (trip.view.attempt if trip.view else 1),
+        attempts=verdict.attempts or trip.attempt,
         answered_from_memory=verdict.attempts is not None,
         artifacts=tuple(trip.copied),
         phases=tuple(trip.phases),
@@ -102,6 +102,7 @@ def _owed(trip: Trip) -> str:
 
 def _use(trip: Trip, machine: Machine) -> VmUse:
     run, on = trip.run, _time_on(trip, machine)
+    machine = trip.there or machine
     if on is None:
         return VmUse(run.instance, run.zone, machine.id)
     billed = _seconds(*on)
@@ -114,6 +115,9 @@ def _use(trip: Trip, machine: Machine) -> VmUse:
 
 def _time_on(trip: Trip, machine: Machine) -> tuple[datetime, datetime] | None:
     """From the start that was ours until it was off, by Google's clock."""
+    if trip.run.ephemeral and trip.there is not None:
+        started, ended = trip.there.last_start, trip.gone_at
+        return (started, ended) if trip.before_start is not None and started is not None and ended is not None else None
     started, ended = machine.last_start, machine.last_stop
     if trip.before_start is None or started == trip.before_start.last_start:
         return None  # we started nothing: the times are those of somebody's earlier run

@@ -40,6 +40,11 @@ def refusal(seen: Seen, run: Run, policy: Policy) -> MayflyError | None:
         return None  # it is ours: a stop that was left half done is finished, and now it is taken anew
     if machine.status in {"SUSPENDED", "SUSPENDING"}:
         return BadResource(f"{machine.name} is {machine.status}. Resume and stop it, then run again.")
+    if run.ephemeral and not (machine.gone or machine.made_for_one_run):
+        return BadResource(
+            f"There is a VM {machine.name} already, and it was not made for a run of ours. It was left alone: delete "
+            "it, or name another one in INSTANCE."
+        )
     if machine.lease is not None and (reason := _still_taken(machine.lease, seen, run, policy)) is not None:
         return reason
     if left_by_a_run(machine, policy):
@@ -89,7 +94,7 @@ def _is_predecessor(lease: Lease, run: Run) -> bool:
 
 def _somebody_uses_it(seen: Seen, run: Run) -> MayflyError | None:
     machine = seen.machine
-    if machine.stopped or machine.going_off:
+    if machine.gone or machine.stopped or machine.going_off:
         return None
     if run.on_running is OnRunning.ADOPT:
         # On its way up it is not yet what it will be, and nobody could tell later that we found it on.

@@ -5,12 +5,12 @@ import asyncio
 from orchestrator.account import receipt_of, verdict_on
 from orchestrator.claims import misused_key
 from orchestrator.collect import refuse_unwritable
-from orchestrator.errors import BadResource, BadUsage, Conflict, MayflyError
+from orchestrator.errors import AgentSilent, BadResource, BadUsage, Conflict, MayflyError
 from orchestrator.events import Ended, Note
 from orchestrator.goal import Down, goal_of, verdict_of
 from orchestrator.ladder import Move, next_move
 from orchestrator.lease import AddressPolicy
-from orchestrator.look import look_down, look_up
+from orchestrator.look import look_down, look_up, still_running
 from orchestrator.moves import climb, descend
 from orchestrator.ports import World
 from orchestrator.run import Outcome, Receipt, Run, Verdict
@@ -113,6 +113,10 @@ async def _climb_or_look_again(move: Move | None, seen: Seen, trip: Trip) -> See
         if trip.conflicts > trip.world.policy.lease_conflicts:
             raise
         return None
+    except AgentSilent:
+        if await still_running(seen, trip):
+            raise
+        return None  # the VM went off before it could answer: the next look tells what that means
 
 
 async def come_down(trip: Trip, verdict: Verdict) -> bool:

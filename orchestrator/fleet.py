@@ -14,9 +14,10 @@ from orchestrator.google_compute import GoogleCompute
 from orchestrator.google_project import GoogleProject, open_project
 from orchestrator.policy import Policy
 from orchestrator.ports import Clock, Inventory
+from orchestrator.seen import STATE_ATTRIBUTE, Machine
 from orchestrator.sweep_settings import SweepSettings
 from orchestrator.swept import SweepOrder
-from orchestrator.wiring import GoogleWorld, agent_key, compute_endpoint, holder
+from orchestrator.wiring import GoogleWorld, agent_key, compute_endpoint, holder, storage_endpoint
 
 _THREADS_PER_VM = 4  # a look, the stop's wait, the mark's wait, a renewal
 _A_ZONE = r"[a-z]+(-[a-z]+)+\d+-[a-z][a-z0-9]*"
@@ -45,11 +46,14 @@ class GoogleFleet:
         self._key: str | None = None
         self._reading = asyncio.Lock()
 
-    async def world(self, zone: str, tell: Callable[[Event], None]) -> GoogleWorld:
-        """The world of the VMs of one zone."""
+    async def world(self, zone: str, machine: Machine, tell: Callable[[Event], None]) -> GoogleWorld:
+        """The world of the VMs of one zone; one that was made for its run has its own, for its lease is elsewhere."""
         async with self._reading:
             if self._key is None:
                 self._key = await self._read_key()
+        if (lease_url := machine.metadata.get(STATE_ATTRIBUTE)) is not None:
+            google = self._google.created(zone, machine.name, lease_url, storage_endpoint(self._settings))
+            return GoogleWorld(self.policy, self.clock, google, self._client, tell)
         if zone not in self._zones:
             self._zones[zone] = self._google.zone(zone)
         return GoogleWorld(self.policy, self.clock, self._zones[zone], self._client, tell)

@@ -3,9 +3,9 @@
 import asyncio
 from datetime import timedelta
 
-from orchestrator.errors import AgentFault, MayflyError, RunLost, RunOverdue
+from orchestrator.errors import AgentFault, RunLost, RunOverdue
 from orchestrator.events import JobOutput, JobProgress, Note
-from orchestrator.look import agent_ip
+from orchestrator.look import agent_ip, still_running
 from orchestrator.ports import Agent, Output
 from orchestrator.seen import Seen
 from orchestrator.spans import written
@@ -62,7 +62,7 @@ async def _until_finished(seen: Seen, view: RunView, agent: Agent, trip: Trip) -
         try:
             news = await agent.follow(view)
         except AgentFault as silence:
-            if not await _still_running(seen, trip):
+            if not await still_running(seen, trip):
                 return None
             if timedelta(seconds=clock.monotonic() - heard) > policy.lost_agent:
                 raise RunLost(
@@ -76,13 +76,6 @@ async def _until_finished(seen: Seen, view: RunView, agent: Agent, trip: Trip) -
             trip.tell(JobProgress(news.progress.fraction, news.progress.message))
         view = news
     return view
-
-
-async def _still_running(seen: Seen, trip: Trip) -> bool:
-    try:
-        return (await trip.world.machines.look(seen.machine.name)).running
-    except MayflyError:
-        return True  # a look that failed decides nothing
 
 
 async def _show_output(output: Output, view: RunView, trip: Trip) -> None:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from orchestrator.lease import Phase
+from orchestrator.claims import is_same_run
+from orchestrator.lease import Lease, Phase
 from orchestrator.run import Outcome, Run, Verdict
 from orchestrator.seen import Seen
 from vm_agent.protocol import RunView, State
@@ -26,6 +27,7 @@ class Down:
 
 Goal = Up | Down
 
+_CUT_OFF = "The VM went off under the run, so how the job ended is not known."
 _VERDICTS = {
     State.SUCCEEDED: Outcome.SUCCEEDED,
     State.FAILED: Outcome.FAILED,
@@ -55,6 +57,19 @@ def to_be_rerun(view: RunView | None, run: Run) -> bool:
     return view is not None and view.state is State.INTERRUPTED and view.attempt < run.attempts_most
 
 
+def lost_with_its_vm(seen: Seen, run: Run) -> bool:
+    """It was asked for on a VM that was made for it, and that is off or gone: with it, the ledger that knew the end."""
+    machine, lease = seen.machine, seen.machine.lease
+    ended = machine.stopped or not machine.made_for(run.key)
+    return run.ephemeral and lease is not None and is_same_run(lease, run) and lease.asked and ended
+
+
+def attempts_lost(lease: Lease, run: Run) -> int:
+    """How often the run was begun, when its last attempt was lost with its VM."""
+    known = lease.recall(run.key, run.mode)
+    return (known.attempts if known else 0) + 1
+
+
 def _remembered(seen: Seen, run: Run) -> Verdict | None:
     """How this run ended before: told once nothing of it is on, or once it is ours to clean up after."""
     machine, lease = seen.machine, seen.machine.lease
@@ -64,7 +79,7 @@ def _remembered(seen: Seen, run: Run) -> Verdict | None:
     outcome = Outcome(known.outcome)
     if outcome is Outcome.INTERRUPTED and known.attempts < run.attempts_most:
         return None
-    if lease.nonce != run.nonce and not (lease.phase is Phase.FREE and machine.off):
+    if lease.nonce != run.nonce and not (lease.phase is Phase.FREE and machine.down(ephemeral=run.ephemeral)):
         return None
     detail = f"This run ended at {known.ended_at:%Y-%m-%d %H:%M:%S} UTC; it was not begun again."
     return Verdict(outcome, detail, known.result, attempts=known.attempts)
@@ -73,10 +88,15 @@ def _remembered(seen: Seen, run: Run) -> Verdict | None:
 def _cut_off(seen: Seen, run: Run) -> Verdict | None:
     """The VM went off under our hands. What became of a run that may be begun again, its ledger tells after a boot."""
     lease = seen.machine.lease
-    if lease is None or lease.nonce != run.nonce or not seen.machine.stopped:
+    if lease is None or lease.nonce != run.nonce:
+        return None
+    if run.ephemeral:
+        begun_often_enough = lost_with_its_vm(seen, run) and attempts_lost(lease, run) >= run.attempts_most
+        return Verdict(Outcome.INTERRUPTED, _CUT_OFF) if begun_often_enough else None
+    if not seen.machine.stopped:
         return None
     if lease.phase is Phase.INVOKING and (run.attempts_most == 1 or lease.found.running):
-        return Verdict(Outcome.INTERRUPTED, "The VM went off under the run, so how the job ended is not known.")
+        return Verdict(Outcome.INTERRUPTED, _CUT_OFF)
     if lease.found.running:
         return Verdict(
             Outcome.NO_MACHINE, f"{run.instance} was adopted running, and somebody stopped it before the run."

@@ -59,12 +59,13 @@ def open_google(  # noqa: PLR0917 - three names, what we go by, and where to
 
     calls = GoogleCalls(Place(project, region, zone), policy, clock, open_clients(endpoint))
     if created is not None:
-        return _open_created(calls, created, endpoint)
+        return open_created(calls, created, endpoint)
     machines = GoogleMachines(calls)
     return GoogleCompute(machines, GoogleLeases(calls), GoogleAddresses(calls, machines), calls.close)
 
 
-def _open_created(calls: "GoogleCalls", created: Created, endpoint: str | None) -> GoogleCompute:
+def open_created(calls: "GoogleCalls", created: Created, endpoint: str | None) -> GoogleCompute:
+    """The ports of one VM that is made for its run. BadUsage if `state_url` is no place for a lease."""
     with IMPORTING:
         from orchestrator.google_addresses import GoogleAddresses  # noqa: PLC0415 - as above
         from orchestrator.google_creation import CreatedMachines  # noqa: PLC0415

@@ -5,7 +5,6 @@ import json
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from hashlib import sha256
 
 from orchestrator.errors import AlreadyExists, BadResource, NotFound
 from orchestrator.google_calls import GoogleCalls
@@ -13,14 +12,13 @@ from orchestrator.google_errors import Subject
 from orchestrator.google_library import compute
 from orchestrator.google_machines import GoogleMachines
 from orchestrator.google_rest import Asked, GoogleRest
+from orchestrator.google_settling import Again
 from orchestrator.google_sightings import armed
 from orchestrator.google_state import GoogleState
-from orchestrator.seen import OUR_LABEL, Address, Machine
+from orchestrator.seen import OUR_LABEL, RUN_LABEL, STATE_ATTRIBUTE, Address, Machine, run_label
 from vm_agent.protocol import LEASE_ATTRIBUTE
 
 COMPUTE = "https://compute.googleapis.com"
-RUN_LABEL = "mayfly-run"
-STATE_ATTRIBUTE = "mayfly-state"  # where the lease is kept that the VM has a copy of
 
 
 class CreatedMachines(GoogleMachines):
@@ -39,7 +37,9 @@ class CreatedMachines(GoogleMachines):
         stored, machine = await asyncio.gather(self._state.read(), self._look_at_vm(name))
         return replace(machine, lease=stored.lease, lease_generation=stored.generation, seen_at=stored.seen_at)
 
-    async def create(self, machine: Machine, address: Address | None, limit: timedelta) -> None:
+    async def create(
+        self, machine: Machine, address: Address | None, limit: timedelta, again: Again | None = None
+    ) -> None:
         """Insert it: armed, labelled, with the address and a copy of the lease, in one request."""
         body = await self._body(machine, address, limit)
 
@@ -53,11 +53,11 @@ class CreatedMachines(GoogleMachines):
             return self._calls.clients.instances.insert_unary(request, retry=None, timeout=timeout)
 
         try:
-            await self._calls.change(send, self._calls.place.vm(machine.name, "create"))
+            await self._calls.change(send, self._calls.place.vm(machine.name, "create"), again)
         except AlreadyExists as exists:
-            await self._fine_if_ours(machine, body.labels[RUN_LABEL], exists)
+            await self._fine_if_ours(machine, exists)
 
-    async def delete(self, machine: Machine) -> None:
+    async def delete(self, machine: Machine, again: Again | None = None) -> None:
         """Delete it, by a client and a thread that serve nothing else."""
 
         def send(request_id: str, timeout: float) -> compute.Operation:
@@ -65,7 +65,7 @@ class CreatedMachines(GoogleMachines):
             return self._calls.clients.stopping.delete_unary(request, retry=None, timeout=timeout)
 
         with suppress(NotFound):
-            await self._calls.stop(send, self._calls.place.vm(machine.name, "delete"))
+            await self._calls.stop(send, self._calls.place.vm(machine.name, "delete"), again)
 
     async def _look_at_vm(self, name: str) -> Machine:
         try:
@@ -73,13 +73,13 @@ class CreatedMachines(GoogleMachines):
         except NotFound:
             return Machine.absent(name, self._calls.clock.now())
 
-    async def _fine_if_ours(self, machine: Machine, run_label: str, exists: AlreadyExists) -> None:
+    async def _fine_if_ours(self, machine: Machine, exists: AlreadyExists) -> None:
         """An earlier request of this run may have made it; the label says for which run it is."""
         try:
             there = await super().look(machine.name)
         except NotFound:
             raise exists from None  # then it is something else of that name: a disk that outlived its VM
-        if there.labelled_ours and there.labels.get(RUN_LABEL) == run_label:
+        if there.made_for(_key_of(machine)):
             return
         raise BadResource(
             f"There is a VM {machine.name} already, and it was not made for run {_key_of(machine)}. It was left "
@@ -113,11 +113,6 @@ class CreatedMachines(GoogleMachines):
             json.dumps(document), ignore_unknown_fields=True
         )
         return properties
-
-
-def run_label(key: str) -> str:
-    """A label that says for which run key a VM was made: a key itself may hold what no label can."""
-    return sha256(key.encode()).hexdigest()[:32]
 
 
 def _key_of(machine: Machine) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.google_compute import GoogleCompute
+from orchestrator.errors import BadResource
+from orchestrator.google_compute import Created, GoogleCompute, open_created
 from orchestrator.policy import Policy
 from orchestrator.ports import Clock, Inventory
 from orchestrator.threads import IMPORTING
@@ -15,6 +16,7 @@ class GoogleProject:
 
     inventory: Inventory
     zone: Callable[[str], GoogleCompute]  # sends nothing; only our own `close` closes it
+    created: Callable[[str, str, str, str | None], GoogleCompute]  # likewise, of one VM: zone, name, lease, endpoint
     close: Callable[[], None]
 
 
@@ -31,19 +33,37 @@ def open_project(
         from orchestrator.google_machines import GoogleMachines  # noqa: PLC0415
 
     clients = open_clients(endpoint)
-    opened = [GoogleCalls(Place(project, "", ""), policy, clock, clients)]
+    everywhere = GoogleCalls(Place(project, "", ""), policy, clock, clients)
+    to_close = [everywhere.close]
 
     def close() -> None:
-        for calls in opened:
-            calls.close()
+        for one in to_close:
+            one()
+
+    def calls_of(zone: str) -> GoogleCalls:
+        calls = GoogleCalls(Place(project, zone.rpartition("-")[0], zone), policy, clock, clients, threads)
+        to_close.append(calls.close)
+        return calls
+
+    def created(zone: str, name: str, lease_url: str, storage_endpoint: str | None) -> GoogleCompute:
+        state_url = _folder_of(lease_url, f"{project}/{zone}/{name}")
+        google = open_created(calls_of(zone), Created("", state_url, name, storage_endpoint), endpoint)
+        to_close.append(google.close)
+        return google
 
     def zone(name: str) -> GoogleCompute:
-        place = Place(project, name.rpartition("-")[0], name)
-        calls = GoogleCalls(place, policy, clock, clients, threads)
-        opened.append(calls)
+        calls = calls_of(name)
         machines = GoogleMachines(calls)
         return GoogleCompute(
             machines=machines, leases=GoogleLeases(calls), addresses=GoogleAddresses(calls, machines), close=close
         )
 
-    return GoogleProject(GoogleInventory(opened[0]), zone, close)
+    return GoogleProject(GoogleInventory(everywhere), zone, created, close)
+
+
+def _folder_of(lease_url: str, place: str) -> str:
+    """STATE_URL, as the VM's metadata tell it. They may name the lease of that VM, and no other."""
+    folder = lease_url.removesuffix(f"/{place}/lease.json")
+    if folder == lease_url:
+        raise BadResource(f"{lease_url} is not where the lease of {place} is kept; its metadata were changed.")
+    return folder

@@ -1,6 +1,5 @@
 """The lease as an object of Cloud Storage, for VMs that do not outlive their run (port `Leases`)."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
@@ -8,12 +7,11 @@ from urllib.parse import quote
 from orchestrator.errors import BadUsage, Conflict
 from orchestrator.google_errors import Subject
 from orchestrator.google_rest import Asked, GoogleRest
-from orchestrator.lease import Lease, read_lease
+from orchestrator.lease import STATE_URL, Lease, read_lease
 from orchestrator.ports import Clock
 from orchestrator.seen import Machine
 
 STORAGE = "https://storage.googleapis.com"
-_STATE_URL = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<prefix>[^?#]*?))?/?")
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class GoogleState:
 
     def __init__(self, rest: GoogleRest, clock: Clock, state_url: str, place: str, endpoint: str | None = None) -> None:
         """`place` is what the lease is about, below STATE_URL: "PROJECT/ZONE/INSTANCE"."""
-        match = _STATE_URL.fullmatch(state_url)
+        match = STATE_URL.fullmatch(state_url)
         if match is None:
             raise BadUsage(
                 f"STATE_URL={state_url} is not a place for the lease: write gs://BUCKET or gs://BUCKET/FOLDER."

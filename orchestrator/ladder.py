@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.goal import Down, Goal, to_be_rerun
+from orchestrator.goal import Down, Goal, lost_with_its_vm, to_be_rerun
 from orchestrator.lease import AddressPolicy, Phase
 from orchestrator.run import Run
 from orchestrator.seen import Seen
@@ -23,12 +23,14 @@ class Move(StrEnum):
     ARM_DEADLINE = "arm-deadline"
     ATTACH_ADDRESS = "attach-address"
     START_MACHINE = "start-machine"
+    CREATE_MACHINE = "create-machine"
     AWAIT_MACHINE = "await-machine"  # it is on its way up or down by itself: look again in a moment
     GREET_AGENT = "greet-agent"
     INVOKE = "invoke"
     FOLLOW = "follow"
     COLLECT_OUTPUT = "collect-output"
     STOP_MACHINE = "stop-machine"
+    DELETE_MACHINE = "delete-machine"
     DETACH_ADDRESS = "detach-address"
     RELEASE_LEASE = "release-lease"
 
@@ -49,8 +51,8 @@ def next_move(seen: Seen, goal: Goal) -> Move | None:
     if isinstance(goal, Down):
         if seen.in_flight:
             return Move.SETTLE
-        return next((rung.down for rung in reversed(RUNGS) if rung.remains(seen, goal)), None)
-    return next((rung.up(seen, goal.run) for rung in RUNGS if not rung.holds(seen, goal.run)), Move.FOLLOW)
+        return next((rung.down for rung in reversed(_rungs(goal.run)) if rung.remains(seen, goal)), None)
+    return next((rung.up(seen, goal.run) for rung in _rungs(goal.run) if not rung.holds(seen, goal.run)), Move.FOLLOW)
 
 
 def lease_is_ours(seen: Seen, run: Run) -> bool:
@@ -67,6 +69,7 @@ def _lease_holds(seen: Seen, run: Run) -> bool:
         and lease.nonce == run.nonce
         and lease.held(machine.seen_at)
         and lease.phase is not Phase.STOPPING
+        and not (machine.gone and lost_with_its_vm(seen, run))  # it is claimed for the next attempt
     )
 
 
@@ -74,24 +77,35 @@ def _claim_once_stopped(seen: Seen, run: Run) -> Move:
     lease = seen.machine.lease
     if lease is None or lease.nonce != run.nonce or lease.phase is not Phase.STOPPING or seen.machine.off:
         return Move.CLAIM_LEASE
-    return Move.AWAIT_MACHINE if seen.machine.going_off else Move.STOP_MACHINE
+    if seen.machine.going_off:
+        return Move.AWAIT_MACHINE
+    return Move.DELETE_MACHINE if run.ephemeral else Move.STOP_MACHINE
 
 
 def _deadline_is_armed(seen: Seen, run: Run) -> bool:
-    limit, lease = seen.machine.max_run, seen.machine.lease
     used_as_found = found_running(seen) and not seen.machine.stopped
-    at_work = lease is not None and lease.asked and seen.machine.running  # under a limit that may not be today's
-    return used_as_found or (
+    return used_as_found or _is_limited(seen, run, "STOP")
+
+
+def _is_limited(seen: Seen, run: Run, action: str) -> bool:
+    machine, limit, lease = seen.machine, seen.machine.max_run, seen.machine.lease
+    at_work = lease is not None and lease.asked and machine.running  # under a limit that may not be today's
+    return (
         limit is not None
         and (at_work or run.max_run <= limit <= 2 * run.max_run)
-        and seen.machine.termination_action == "STOP"
-        and not seen.machine.automatic_restart
+        and machine.termination_action == action
+        and not machine.automatic_restart
     )
 
 
 def _address_is_attached(seen: Seen, _run: Run) -> bool:
     config = seen.machine.access_config
     return seen.address is None or (config is not None and config.ip == seen.address.ip)
+
+
+def _address_is_given(seen: Seen, run: Run) -> bool:
+    """As above; a VM that is made for this run comes with it."""
+    return not seen.machine.made_for_one_run or _address_is_attached(seen, run)
 
 
 def _agent_is_ready(seen: Seen, _run: Run) -> bool:
@@ -111,6 +125,27 @@ def _start_once_off(seen: Seen, _run: Run) -> Move:
     return Move.START_MACHINE if seen.machine.stopped else Move.AWAIT_MACHINE
 
 
+def _is_made_with_its_limit(seen: Seen, run: Run) -> bool:
+    """What is there is what we would make. What is not there yet comes with its limit."""
+    machine = seen.machine
+    if not machine.made_for_one_run:
+        return True
+    ended = machine.stopped or machine.going_off
+    return not ended and machine.made_for(run.key) and _is_limited(seen, run, "DELETE")
+
+
+def _make_way(seen: Seen, _run: Run) -> Move:
+    return Move.AWAIT_MACHINE if seen.machine.going_off else Move.DELETE_MACHINE
+
+
+def _is_made_and_running(seen: Seen, run: Run) -> bool:
+    return seen.machine.running and seen.machine.made_for(run.key)
+
+
+def _create_once_gone(seen: Seen, _run: Run) -> Move:
+    return Move.AWAIT_MACHINE if seen.machine.made_for_one_run else Move.CREATE_MACHINE
+
+
 def _run_is_known(seen: Seen, run: Run) -> bool:
     return seen.run is not None and not to_be_rerun(seen.run, run)
 
@@ -125,8 +160,8 @@ def _output_is_wanted(seen: Seen, goal: Down) -> bool:
 
 
 def ours_to_stop(seen: Seen, run: Run) -> bool:
-    """It is on, or may yet come on, and nobody but us will stop it."""
-    may_be_on = not seen.machine.off or seen.start_unsettled
+    """It is on, or may yet come on, and nobody but us will stop it. What was made for one run, until it is deleted."""
+    may_be_on = not seen.machine.down(ephemeral=run.ephemeral) or seen.start_unsettled
     return lease_is_ours(seen, run) and may_be_on and not found_running(seen)
 
 
@@ -138,29 +173,40 @@ def _address_is_still_ours(seen: Seen, goal: Down) -> bool:
     return _address_is_attached(seen, goal.run) and not was_there
 
 
-RUNGS = (
-    Rung(
-        "lease",
-        _lease_holds,
-        _claim_once_stopped,
-        lambda seen, goal: lease_is_ours(seen, goal.run),
-        Move.RELEASE_LEASE,
-    ),
-    Rung("deadline", _deadline_is_armed, _arm_once_off),
-    Rung(
-        "address",
-        _address_is_attached,
-        lambda *_: Move.ATTACH_ADDRESS,
-        _address_is_still_ours,
-        Move.DETACH_ADDRESS,
-    ),
-    Rung(
-        "machine",
-        lambda seen, _: seen.machine.running,
-        _start_once_off,
-        lambda seen, goal: ours_to_stop(seen, goal.run),
-        Move.STOP_MACHINE,
-    ),
-    Rung("agent", _agent_is_ready, lambda *_: Move.GREET_AGENT),
-    Rung("run", _run_is_known, lambda *_: Move.INVOKE, _output_is_wanted, Move.COLLECT_OUTPUT),
+_LEASE = Rung(
+    "lease",
+    _lease_holds,
+    _claim_once_stopped,
+    lambda seen, goal: lease_is_ours(seen, goal.run),
+    Move.RELEASE_LEASE,
 )
+_AGENT = Rung("agent", _agent_is_ready, lambda *_: Move.GREET_AGENT)
+_RUN = Rung("run", _run_is_known, lambda *_: Move.INVOKE, _output_is_wanted, Move.COLLECT_OUTPUT)
+
+
+def _machine_remains(seen: Seen, goal: Down) -> bool:
+    return ours_to_stop(seen, goal.run)
+
+
+RUNGS = (
+    _LEASE,
+    Rung("deadline", _deadline_is_armed, _arm_once_off),
+    Rung("address", _address_is_attached, lambda *_: Move.ATTACH_ADDRESS, _address_is_still_ours, Move.DETACH_ADDRESS),
+    Rung("machine", lambda seen, _: seen.machine.running, _start_once_off, _machine_remains, Move.STOP_MACHINE),
+    _AGENT,
+    _RUN,
+)
+
+# Of a VM that is made for its run: limit and address come with it, and the address goes with it.
+RUNGS_OF_EPHEMERAL = (
+    _LEASE,
+    Rung("deadline", _is_made_with_its_limit, _make_way),
+    Rung("address", _address_is_given, lambda *_: Move.ATTACH_ADDRESS),
+    Rung("machine", _is_made_and_running, _create_once_gone, _machine_remains, Move.DELETE_MACHINE),
+    _AGENT,
+    _RUN,
+)
+
+
+def _rungs(run: Run) -> tuple[Rung, ...]:
+    return RUNGS_OF_EPHEMERAL if run.ephemeral else RUNGS

@@ -1,10 +1,14 @@
 """The lease: one JSON value in the VM's metadata says who may use the VM, until when, and how earlier runs ended."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+# Where the leases of VMs are kept that do not outlive their run: an object each, below it.
+STATE_URL = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<prefix>[^?#]*?))?/?")
 
 
 class AddressPolicy(StrEnum):

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator.errors import BadResource, NotFound, WrongMachine
+from orchestrator.errors import AgentSilent, BadResource, MayflyError, NotFound, WrongMachine
 from orchestrator.ladder import lease_is_ours
 from orchestrator.lease import Phase
 from orchestrator.ports import World
@@ -40,6 +40,14 @@ async def look_down(trip: Trip) -> Seen | None:
     return trip.saw(seen)
 
 
+async def still_running(seen: Seen, trip: Trip) -> bool:
+    """Whether the VM is on, when its agent does not answer."""
+    try:
+        return (await trip.world.machines.look(seen.machine.name)).running
+    except MayflyError:
+        return True  # a look that failed decides nothing
+
+
 def agent_ip(run: Run, seen: Seen) -> str:
     """Where the agent listens for us. Raises BadResource if the VM cannot be reached as the settings ask."""
     config = seen.machine.access_config
@@ -73,7 +81,12 @@ async def _look_inside(seen: Seen, trip: Trip) -> Seen:
     greeting = await agent.greet(seen.epoch)
     if greeting is None or not is_ready(greeting, seen.machine):
         return replace(seen, greeting=greeting)
-    view = await agent.find(run.key, run.mode)
+    try:
+        view = await agent.find(run.key, run.mode)
+    except AgentSilent:
+        if await still_running(seen, trip):
+            raise
+        return await look_up(trip)  # the VM went off between two words
     trip.unread = False
     return replace(seen, greeting=greeting, run=view)
 

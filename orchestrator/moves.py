@@ -14,9 +14,11 @@ from orchestrator.collect import collect
 from orchestrator.errors import AgentRefused, Busy, LeaseLost, MayflyError, NoMachine, Taken
 from orchestrator.events import Note
 from orchestrator.follow import follow
+from orchestrator.goal import attempts_lost, lost_with_its_vm
 from orchestrator.ladder import Move, ours_to_stop
 from orchestrator.lease import Lease, Phase, Remembered, Window, next_epoch
 from orchestrator.look import agent_ip
+from orchestrator.ports import Creation
 from orchestrator.run import Outcome, Run, Verdict
 from orchestrator.seen import Machine, Seen
 from orchestrator.spans import written
@@ -49,6 +51,9 @@ async def _claim(seen: Seen, trip: Trip) -> None:
         return
     before, now = seen.machine.lease, seen.machine.seen_at
     asked = before is not None and is_same_run(before, run) and (before.asked or before.phase is Phase.INVOKING)
+    outcomes = before.outcomes if before else ()
+    if before is not None and lost_with_its_vm(seen, run) and attempts_lost(before, run) < run.attempts_most:
+        asked, outcomes = False, _one_more_lost(before, seen, trip).outcomes
     lease = Lease(
         epoch=next_epoch(before, now),
         nonce=run.nonce,
@@ -65,13 +70,25 @@ async def _claim(seen: Seen, trip: Trip) -> None:
         address_policy=run.address_policy,
         expires_at=now + policy.lease_ttl,
         found=as_found(seen.machine, run, policy),
-        outcomes=before.outcomes if before else (),
+        outcomes=outcomes,
         windows=before.windows if before else (),
     )
     if run.windowed and run.execution:
         lease = lease.with_window(Window(run.execution, run.task, run.key), policy.remembered_outcomes)
     trip.touched, trip.unread = True, asked
+    known = lease.recall(run.key, run.mode)
+    trip.attempts_before = known.attempts if known else 0
     await trip.keeper.claim(seen.machine, lease)
+
+
+def _one_more_lost(before: Lease, seen: Seen, trip: Trip) -> Lease:
+    """Its VM is gone, and all that ran on it: the next attempt may begin, and is the next."""
+    run, now = trip.run, seen.machine.seen_at
+    trip.view, trip.invoked = None, False
+    outcome = Outcome.INTERRUPTED
+    attempts = attempts_lost(before, run)
+    lost = Remembered(run.key, outcome, int(outcome.exit), now, None, run.mode, run.meaning, attempts)
+    return before.remembering(lost, trip.world.policy.remembered_outcomes)
 
 
 async def _stand_in_line(reason: MayflyError, trip: Trip) -> None:
@@ -104,29 +121,50 @@ async def _attach(seen: Seen, trip: Trip) -> None:
 
 
 async def _start(seen: Seen, trip: Trip) -> None:
+    await _begin(trip.world.machines.start(seen.machine, partial(_still_ours, seen, trip)), seen, trip)
+
+
+async def _create(seen: Seen, trip: Trip) -> None:
+    again = partial(_still_ours, seen, trip)
+    await _begin(_creation(trip).create(seen.machine, seen.address, trip.run.max_run, again), seen, trip)
+
+
+async def _begin(starting: Awaitable[None], seen: Seen, trip: Trip) -> None:
     trip.before_start, trip.start_unsettled, trip.left_on = seen.machine, True, True
     try:
-        await trip.world.machines.start(seen.machine, partial(_still_ours, seen, trip))
+        await starting
     except NoMachine:
         trip.start_unsettled = False  # a clear no; after anything else it may land yet
         raise
+    finally:
+        trip.lands_by = trip.world.clock.monotonic() + trip.world.policy.request.total_seconds()
     trip.start_unsettled = False
 
 
 async def _still_ours(seen: Seen, trip: Trip) -> None:
     """Each try of a start or stop needs a look of its own: L is the life of one request, and no longer."""
     machine = await trip.keeper.look()
-    lease = machine.lease
-    if machine.id != seen.machine.id or lease is None or lease.nonce != trip.run.nonce:
+    lease, same = machine.lease, seen.machine.gone or machine.id == seen.machine.id
+    if not same or lease is None or lease.nonce != trip.run.nonce:
         raise LeaseLost(f"Somebody else took the lease on {machine.name}; it was left to them.")
+
+
+async def _take_off(seen: Seen, trip: Trip) -> None:
+    """Stop it, or delete it if it was made for a run: not what only has its name."""
+    again = partial(_still_ours, seen, trip)
+    if trip.run.ephemeral and seen.machine.made_for_one_run:
+        await _creation(trip).delete(seen.machine, again)
+    elif not trip.run.ephemeral:
+        await trip.world.machines.stop(seen.machine, again)
+
+
+def _creation(trip: Trip) -> Creation:
+    assert trip.world.creation is not None  # noqa: S101 - where VMs are made for their run, there is one
+    return trip.world.creation
 
 
 async def _await(_seen: Seen, trip: Trip) -> None:
     await trip.world.clock.sleep(trip.world.policy.off_poll)
-
-
-async def _stop_first(seen: Seen, trip: Trip) -> None:
-    await trip.world.machines.stop(seen.machine, partial(_still_ours, seen, trip))
 
 
 async def _greet(seen: Seen, trip: Trip) -> None:
@@ -171,7 +209,7 @@ async def _settle(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
     """What is on its way may be a start: a stop goes after it at once, and again, until it has landed."""
     assert trip.in_flight is not None  # noqa: S101 - else there is nothing to settle
     if ours_to_stop(seen, trip.run) and not seen.machine.going_off:
-        await trip.world.machines.stop(seen.machine, partial(_still_ours, seen, trip))
+        await _take_off(seen, trip)
     await asyncio.wait({trip.in_flight}, timeout=trip.world.policy.off_poll.total_seconds())
 
 
@@ -181,16 +219,19 @@ async def _collect(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
 
 async def _stop(seen: Seen, trip: Trip, verdict: Verdict) -> None:
     """The stop goes out together with the mark: whoever finds one knows of the other. Neither waits for its twin."""
-    if seen.machine.going_off:
-        return await trip.world.clock.sleep(trip.world.policy.off_poll)
+    clock, poll = trip.world.clock, trip.world.policy.off_poll
+    not_there = trip.run.ephemeral and not seen.machine.made_for_one_run
+    if not_there:  # nothing to delete, but what was asked for may still land
+        trip.start_unsettled = clock.monotonic() < trip.lands_by
+    if seen.machine.going_off or not_there:
+        return await clock.sleep(poll)
     mark = trip.keeper.amend(lambda lease, now: _stopping(lease, now, trip, verdict))
     if seen.machine.lease is not None and not seen.machine.lease.held(seen.machine.seen_at):
         await (
             mark
         )  # it ran out under us (a pause, a lost network): whoever looks now may take it, so it is renewed first
         return None
-    stop = trip.world.machines.stop(seen.machine, partial(_still_ours, seen, trip))
-    stopped, marked = await asyncio.gather(stop, mark, return_exceptions=True)
+    stopped, marked = await asyncio.gather(_take_off(seen, trip), mark, return_exceptions=True)
     if stopped is None:
         trip.start_unsettled = False  # Google does one after the other
     for ended in (stopped, marked):
@@ -210,10 +251,9 @@ def _remembering(lease: Lease, now: datetime, trip: Trip, verdict: Verdict) -> L
     if verdict.outcome not in _FINAL or not verdict.settled or told_before:
         return lease
     result = _if_small(verdict.result, policy.remembered_result_bytes)
-    attempts = trip.view.attempt if trip.view else 1
     exit_code = int(verdict.outcome.exit)
-    ended = Remembered(run.key, verdict.outcome, exit_code, now, result, run.mode, run.meaning, attempts)
-    return lease.remembering(ended, policy.remembered_outcomes)
+    ended = Remembered(run.key, verdict.outcome, exit_code, now, result, run.mode, run.meaning, trip.attempt)
+    return replace(lease.remembering(ended, policy.remembered_outcomes), asked=False)
 
 
 def _if_small(result: Any, most: int) -> Any:
@@ -234,7 +274,9 @@ _UP: dict[Move, tuple[str, str, Callable[[Seen, Trip], Awaitable[Seen | None]]]]
     Move.ARM_DEADLINE: ("deadline", "Arming Google's own limit: off after {limit} at most", _arm),
     Move.ATTACH_ADDRESS: ("attach", "Attaching {address.name} ({address.ip})", _attach),
     Move.START_MACHINE: ("start", "Starting {run.instance} in {run.zone}", _start),
-    Move.STOP_MACHINE: ("restop", "Stopping {run.instance}: it runs without a limit", _stop_first),
+    Move.CREATE_MACHINE: ("create", "Making {run.instance} in {run.zone}, with a limit of {limit}", _create),
+    Move.STOP_MACHINE: ("restop", "Stopping {run.instance}: it runs without a limit", _take_off),
+    Move.DELETE_MACHINE: ("redelete", "Deleting {run.instance}: it is left from an earlier run or attempt", _take_off),
     Move.AWAIT_MACHINE: ("wait", "Waiting for what {run.instance} is doing to end", _await),
     Move.GREET_AGENT: ("boot", "Waiting for the agent on {run.instance}", _greet),
     Move.INVOKE: ("invoke", "Asking for the {run.mode}", _invoke),
@@ -245,6 +287,7 @@ _DOWN: dict[Move, tuple[str, str, Callable[[Seen, Trip, Verdict], Awaitable[None
     Move.SETTLE: ("settle", "Letting a request land that is on its way", _settle),
     Move.COLLECT_OUTPUT: ("collect", "Copying artifacts and log to {run.out}", _collect),
     Move.STOP_MACHINE: ("stop", "Stopping {run.instance}", _stop),
+    Move.DELETE_MACHINE: ("delete", "Deleting {run.instance}", _stop),
     Move.DETACH_ADDRESS: ("detach", "Taking {address.name} off {run.instance}", _detach),
     Move.RELEASE_LEASE: ("release", "Giving the lease back", _release),
 }

@@ -49,16 +49,22 @@ class Machines(Protocol):
 class Creation(Protocol):
     """VMs that are made for one run, from an instance template, and deleted after it."""
 
-    async def create(self, machine: Machine, address: Address | None, limit: timedelta) -> None:
-        """Make the VM that `machine` shows to be absent, and see the operation through.
+    async def create(
+        self,
+        machine: Machine,
+        address: Address | None,
+        limit: timedelta,
+        again: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Make the VM that `machine` shows to be absent, and see the operation through; `again` as for a start.
 
         It comes with the time limit, our labels, the address and a copy of the lease: there is no moment in which it
         runs unarmed. Fine if it is there already and was made for this run; BadResource if it was not. Stockout,
         QuotaExceeded: then there is no VM.
         """
 
-    async def delete(self, machine: Machine) -> None:
-        """Ask for its deletion and see the operation through. Fine if it is gone.
+    async def delete(self, machine: Machine, again: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Ask for its deletion and see the operation through; `again` as for a stop. Fine if it is gone.
 
         Never waits behind other requests; cancelled, it does not see the operation through. "Gone" is what `look`
         shows afterwards, not what this returns.
@@ -150,6 +156,7 @@ class World(Protocol):
     machines: Machines
     leases: Leases
     addresses: Addresses
+    creation: Creation | None  # where VMs are made for their runs
     clock: Clock
     agent: Callable[[str], Agent]  # by IP
     output: Callable[[str], Output]  # by IP
@@ -164,5 +171,5 @@ class Fleet(Protocol):
     clock: Clock
     tell: Callable[[Event], None]
 
-    async def world(self, zone: str, tell: Callable[[Event], None]) -> World:
-        """The world of the VMs of one zone."""
+    async def world(self, zone: str, machine: Machine, tell: Callable[[Event], None]) -> World:
+        """The world of that VM: of all others of its zone too, unless it was made for one run."""

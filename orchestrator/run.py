@@ -49,6 +49,7 @@ class Run:
     zone: str
     instance: str
     address: str | None  # the reserved address's name
+    ephemeral: bool = False  # the VM is made for this run, and deleted after it; its lease is kept elsewhere
     meaning: str = ""  # what the key stands for: job and params, as a hash
     windowed: bool = False  # the key is that of a window of time: an earlier attempt's word on it counts
     attempts_most: int = 1  # a run that was cut off is begun again until it has been begun this often

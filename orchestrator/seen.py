@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Generic, TypeVar
 
 from orchestrator.lease import Lease
@@ -12,6 +13,8 @@ ABSENT = "ABSENT"  # our own word, in the place of a status: there is no such VM
 T = TypeVar("T")
 
 OUR_LABEL = ("mayfly", "managed")  # what carries it, a sweep may touch
+RUN_LABEL = "mayfly-run"  # of a VM that was made for one run: for which
+STATE_ATTRIBUTE = "mayfly-state"  # of such a VM, in its metadata: where its lease is kept
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,19 @@ class Machine:
         return self.gone or (self.stopped and (started is None or (ended is not None and ended >= started)))
 
     @property
+    def made_for_one_run(self) -> bool:
+        """We made it, and it is ours to delete. A VM that only has the name is not."""
+        return self.labelled_ours and RUN_LABEL in self.labels
+
+    def made_for(self, key: str) -> bool:
+        """We made it for the run of that key."""
+        return self.labelled_ours and self.labels.get(RUN_LABEL) == run_label(key)
+
+    def down(self, *, ephemeral: bool) -> bool:
+        """Nothing is left to undo: it is off, or deleted if it was made for one run, for its disk costs as well."""
+        return not self.made_for_one_run if ephemeral else self.off
+
+    @property
     def going_off(self) -> bool:
         """On its way down: asking again adds nothing."""
         return self.status in {"STOPPING", "PENDING_STOP"}
@@ -146,6 +162,11 @@ class Seen:
     def epoch(self) -> int:
         """The fencing token that goes with every word to the agent; 0 where there is no lease."""
         return self.machine.lease.epoch if self.machine.lease else 0
+
+
+def run_label(key: str) -> str:
+    """A label that says for which run key a VM was made: a key itself may hold what no label can."""
+    return sha256(key.encode()).hexdigest()[:32]
 
 
 def _ours(labels: dict[str, str]) -> bool:

@@ -10,24 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from orchestrator.errors import BadUsage
-from orchestrator.lease import AddressPolicy
+from orchestrator.lease import STATE_URL, AddressPolicy
 from orchestrator.notify import may_be_posted_to
 from orchestrator.run import OnInterrupt, OnRunning, Reach
+from orchestrator.settings_file import MayflyToml
 from orchestrator.spans import parse_duration
 
-TOML_FILE = Path("mayfly.toml")
-LONGEST_TIMEOUT = timedelta(
-    days=100
-)  # Compute Engine's maxRunDuration ends at 120 days, and boot and margin come on top
+LONGEST_TIMEOUT = timedelta(days=100)  # Compute Engine's maxRunDuration ends at 120 days, with boot and margin
 # As Google's discovery document has them, but for the zone: there any name would do.
 _NAME = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _PROJECT = rf"(?:(?:[-a-z0-9]{{1,63}}\.)*{_NAME}:)?(?:[0-9]{{1,19}}|[a-z0-9](?:[-a-z0-9]{{0,61}}[a-z0-9])?)"
@@ -57,6 +49,17 @@ class Settings(BaseSettings):
     agent_reach: Reach = Field(
         default=Reach.EXTERNAL,
         description="How the agent is reached: `external` (the static IP) or `internal` (Direct VPC egress).",
+    )
+    template: str | None = Field(
+        default=None,
+        description="An instance template: the VM is made from it for each run, under the name INSTANCE, and deleted "
+        "afterwards. Needs STATE_URL.",
+        examples=["gpu-template"],
+    )
+    state_url: str | None = Field(
+        default=None,
+        description="Where the leases of such VMs are kept: `gs://BUCKET` or `gs://BUCKET/FOLDER`.",
+        examples=["gs://my-project-mayfly"],
     )
     static_name: str | None = Field(
         default=None,
@@ -135,6 +138,9 @@ class Settings(BaseSettings):
     secret_manager_emulator_host: str | None = Field(
         default=None, description="`host:port` of a Secret Manager emulator."
     )
+    storage_emulator_host: str | None = Field(
+        default=None, description="`http://host:port` of a Cloud Storage emulator."
+    )
     cloud_run_job: str | None = Field(default=None, description="Set by Cloud Run: the logs are JSON lines then.")
     cloud_run_execution: str | None = Field(
         default=None, description="Set by Cloud Run: with the task's index it is the run key."
@@ -152,7 +158,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - part of the hook's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags come in as arguments, so the order here is the order of precedence."""
-        return init_settings, env_settings, dotenv_settings, _OurToml(settings_cls)
+        return init_settings, env_settings, dotenv_settings, MayflyToml(settings_cls)
 
     @field_validator("project_id")
     @classmethod
@@ -209,6 +215,24 @@ class Settings(BaseSettings):
             )
         return name
 
+    @field_validator("state_url")
+    @classmethod
+    def _a_place_for_the_lease(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None and info.data.get("template") is not None:
+            raise ValueError("is not set: a VM that TEMPLATE makes cannot keep its lease, for example gs://my-bucket")
+        if url is not None and not STATE_URL.fullmatch(url):
+            raise ValueError("is not a place for leases: write gs://BUCKET or gs://BUCKET/FOLDER")
+        return url
+
+    @field_validator("address_policy", "on_running")
+    @classmethod
+    def _goes_with_a_template(
+        cls, choice: AddressPolicy | OnRunning, info: ValidationInfo
+    ) -> AddressPolicy | OnRunning:
+        if info.data.get("template") is not None and choice in {AddressPolicy.KEEP, OnRunning.ADOPT}:
+            raise ValueError("does not go with TEMPLATE: that VM is made for the run, and deleted after it")
+        return choice
+
     @field_validator("timeout", "boot_timeout", "boot_margin", "lease_ttl")
     @classmethod
     def _a_limit(cls, limit: timedelta) -> timedelta:
@@ -238,20 +262,6 @@ class Settings(BaseSettings):
     def on_cloud_run(self) -> bool:
         """Whether Cloud Run started us."""
         return self.cloud_run_job is not None
-
-
-class _OurToml(TomlConfigSettingsSource):
-    """`mayfly.toml`, whose names may be written as in the environment, and must all be known."""
-
-    def __init__(self, settings_cls: type[BaseSettings]):
-        try:
-            super().__init__(settings_cls, TOML_FILE)
-        except ValueError as wrong:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-            raise BadUsage(f"{TOML_FILE} cannot be read: {wrong}") from wrong
-        known = settings_cls.model_fields.keys()
-        self.init_kwargs = {name.lower(): value for name, value in self.init_kwargs.items()}
-        if unknown := sorted(self.init_kwargs.keys() - known):
-            raise BadUsage(f"{TOML_FILE} sets what is no setting: {', '.join(unknown)}. Is it misspelt?")
 
 
 S = TypeVar("S", bound=Settings)

@@ -10,7 +10,17 @@ from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from orchestrator.abandoned import Judgement, claimed, errand, judge, live_run, planned, unused, yielded
+from orchestrator.abandoned import (
+    Judgement,
+    at_first_sight,
+    claimed,
+    errand,
+    judge,
+    live_run,
+    planned,
+    unused,
+    yielded,
+)
 from orchestrator.drive import come_down
 from orchestrator.errors import BadUsage, Busy, Conflict, MayflyError, NotFound, Transient
 from orchestrator.events import Event, Note, PhaseEnded, PhaseStarted
@@ -18,7 +28,7 @@ from orchestrator.ladder import lease_is_ours
 from orchestrator.lease import Lease
 from orchestrator.ports import Fleet, World
 from orchestrator.run import Outcome, Reach, Verdict
-from orchestrator.seen import Listed, Listing, Machine, Seen
+from orchestrator.seen import STATE_ATTRIBUTE, Listed, Listing, Machine, Seen
 from orchestrator.swept import Finding, Standing, SweepOrder, SweepReceipt
 from orchestrator.trip import Trip
 from vm_agent.protocol import Greeting
@@ -123,12 +133,12 @@ class _Errand:
         self._fleet = fleet
         self._called_off = called_off
         self._before: Lease | None = None  # the lease that we claimed, as it was
-        self._found(vm.thing, judge(vm.thing, fleet.policy))  # most are at rest, and need no look of their own
+        self._found(vm.thing, at_first_sight(vm.thing, fleet.policy))  # most are at rest, and need no look of their own
 
     async def carry_out(self) -> None:
         """Whatever goes wrong with one VM keeps nobody from the others."""
         try:
-            if self.finding.standing is Standing.ABANDONED:
+            if self.finding.standing is Standing.ABANDONED or STATE_ATTRIBUTE in self._vm.thing.metadata:
                 await self._look_and_act()
         except NotFound:
             self._conclude(Standing.GONE, "It was deleted meanwhile.", owed=False)
@@ -139,11 +149,13 @@ class _Errand:
 
     async def _look_and_act(self) -> None:
         """Until a look shows our claim, or that there is nothing for us to do here."""
-        world = await self._fleet.world(self._vm.place, self._tell)
+        world = await self._fleet.world(self._vm.place, self._vm.thing, self._tell)
         error: MayflyError | None = None
         trip: Trip | None = None
         for _ in range(world.policy.lease_conflicts):
             machine = await world.machines.look(self._vm.thing.name)
+            if machine.gone:
+                raise NotFound(f"{machine.name} is gone.")
             if trip is not None and lease_is_ours(Seen(machine), trip.run):
                 await self._put_right(trip, machine)
                 return
@@ -163,9 +175,8 @@ class _Errand:
 
     async def _claim(self, trip: Trip, machine: Machine) -> MayflyError | None:
         """What went wrong, if anything did: the next look tells whether the claim is there all the same."""
-        assert machine.lease is not None  # noqa: S101 - nothing without a lease is abandoned
-        lease = claimed(machine.lease, self._order, machine.seen_at, trip.world.policy)
-        self._before = machine.lease
+        self._before = machine.lease or Lease(epoch=0)
+        lease = claimed(self._before, self._order, machine.seen_at, trip.world.policy)
         try:
             with trip.phase("claim", f"Claiming the lease that was left on {machine.name}"):
                 await trip.keeper.claim(machine, lease)

@@ -39,9 +39,13 @@ class Trip:
         self.conflicts = 0
         self.in_flight: asyncio.Task[Verdict] | None = None  # the way up, left before its last request had settled
         self.start_unsettled = False  # we sent a START, and do not know that it has landed, or never will
+        self.lands_by = 0.0  # when it has landed, or never will: seconds on the monotonic clock
+        self.attempts_before = 0  # of this run, as remembered when we claimed
         self.before_start: Machine | None = None  # as it was when we sent it
         self.left_on = False  # by the last look the VM is on, or may come on, and is ours to stop
         self.machine: Machine | None = None  # as last seen
+        self.there: Machine | None = None  # as last seen while there was one: some are made, and deleted
+        self.gone_at: datetime | None = None  # since when it was seen gone
         self.address: Address | None = None
         self.view: RunView | None = None  # the run, as the agent last showed it
         self.log_offset = 0  # bytes of the job's output that were shown
@@ -54,11 +58,22 @@ class Trip:
         self.machine, self.address, self.view = seen.machine, seen.address, seen.run or self.view
         self.since = self.since or seen.machine.seen_at
         self.held = self.held or lease_is_ours(seen, self.run)
+        if self.before_start is not None and self.before_start.gone and seen.machine.made_for(self.run.key):
+            self.start_unsettled = False  # there it is: what was asked for has landed
+        if not seen.machine.gone:
+            self.there, self.gone_at = seen.machine, None
+        elif self.gone_at is None:
+            self.gone_at = seen.machine.seen_at
         if ours_to_stop(seen, self.run):
             self.left_on = True
-        elif seen.machine.off and not seen.start_unsettled:
+        elif seen.machine.down(ephemeral=self.run.ephemeral) and not seen.start_unsettled:
             self.left_on = False
         return seen
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the run this is."""
+        return self.view.attempt if self.view else self.attempts_before + 1
 
     def settle_key(self, lease: Lease | None) -> None:
         """A window is worked out once: what an earlier attempt of this execution's task went by, holds for us too."""

@@ -14,10 +14,10 @@ from typing import Any
 from orchestrator.agent_client import AgentClient
 from orchestrator.clock import SystemClock
 from orchestrator.events import Event
-from orchestrator.google_compute import GoogleCompute, open_google
+from orchestrator.google_compute import Created, GoogleCompute, open_google
 from orchestrator.keys import meaning_of, window_key
 from orchestrator.policy import Policy
-from orchestrator.ports import Addresses, Agent, Clock, Leases, Machines, Output
+from orchestrator.ports import Addresses, Agent, Clock, Creation, Leases, Machines, Output
 from orchestrator.run import OnInterrupt, Run
 from orchestrator.secrets import open_secrets
 from orchestrator.settings import Settings
@@ -40,6 +40,7 @@ class GoogleWorld:
         self.machines: Machines = google.machines
         self.leases: Leases = google.leases
         self.addresses: Addresses = google.addresses
+        self.creation: Creation | None = google.creation
         self.agent: Callable[[str], Agent] = client
         self.output: Callable[[str], Output] = client
         self.tell: Callable[[Event], None] = tell
@@ -88,6 +89,7 @@ def make_run(
         region=settings.region,
         zone=settings.zone,
         instance=settings.instance,
+        ephemeral=settings.template is not None,
         address=settings.static_name,
         execution=settings.cloud_run_execution or "",
         task=settings.cloud_run_task_index,
@@ -124,12 +126,24 @@ async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event],
 
 
 def _open_google(settings: Settings, policy: Policy, clock: Clock) -> GoogleCompute:
-    return open_google(settings.project_id, settings.region, settings.zone, policy, clock, compute_endpoint(settings))
+    created = None
+    if settings.template is not None and settings.state_url is not None:
+        created = Created(settings.template, settings.state_url, settings.instance, storage_endpoint(settings))
+    endpoint = compute_endpoint(settings)
+    return open_google(settings.project_id, settings.region, settings.zone, policy, clock, endpoint, created)
 
 
 def compute_endpoint(settings: Settings) -> str | None:
     """Where Compute Engine answers; None: at Google's."""
-    host = settings.compute_emulator_host
+    return _url(settings.compute_emulator_host)
+
+
+def storage_endpoint(settings: Settings) -> str | None:
+    """Where Cloud Storage answers; None: at Google's."""
+    return _url(settings.storage_emulator_host)
+
+
+def _url(host: str | None) -> str | None:
     return host if host is None or "://" in host else f"http://{host}"
 
 

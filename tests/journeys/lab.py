@@ -163,11 +163,11 @@ class Lab:
             else:
                 return
 
-    async def switch_off(self) -> None:
+    async def switch_off(self, vm: str = "gpu-vm") -> None:
         """As a person would, out of band; returns once it is off."""
         zone = f"{self.emulator.url}/compute/v1/projects/demo/zones/us-central1-a"
         async with httpx.AsyncClient(timeout=60) as client:
-            operation = (await client.post(f"{zone}/instances/gpu-vm/stop")).raise_for_status().json()["name"]
+            operation = (await client.post(f"{zone}/instances/{vm}/stop")).raise_for_status().json()["name"]
             (await client.post(f"{zone}/operations/{operation}/wait")).raise_for_status()
 
     async def clear_faults(self) -> None:

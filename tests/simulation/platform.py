@@ -62,6 +62,7 @@ class SimulatedWorld:
         self.machines: Machines = machines
         self.leases: Leases = SimulatedLeases(cloud)
         self.addresses: Addresses = SimulatedAddresses(cloud, machines)
+        self.creation = None
         self._door, self._clients = door, dict[str, AgentClient]()
         self.agent: Callable[[str], Agent] = self._client
         self.output: Callable[[str], Output] = self._client

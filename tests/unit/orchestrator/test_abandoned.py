@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.abandoned import claimed, errand, judge, live_run, planned, unused, yielded
+from orchestrator.abandoned import at_first_sight, claimed, errand, judge, live_run, planned, unused, yielded
 from orchestrator.lease import AddressPolicy, Found, Phase
 from orchestrator.policy import Policy, seconds
-from orchestrator.seen import AccessConfig, Address, Listed, Machine
+from orchestrator.seen import AccessConfig, Address, Listed, Machine, run_label
 from orchestrator.swept import Standing, SweepOrder
 from tests.unit.orchestrator.sightings import NOON, a_lease, a_machine, a_view
 from vm_agent.protocol import Greeting
@@ -38,11 +38,21 @@ def left(status: str = "RUNNING", **lease: Any) -> Machine:
     )
 
 
+MADE = LABEL | {"mayfly-run": run_label("monday")}
 JUDGED = {
     "no label": (replace(left(), labels={}), Standing.NOT_OURS),
     "another label": (replace(left(), labels={"mayfly": "mine"}), Standing.NOT_OURS),
-    "a copy of a lease that is kept elsewhere": (
-        replace(left(), metadata={"mayfly-state": "gs://bucket/leases"}),
+    "made for one run, off, without a lease": (
+        replace(left("TERMINATED"), labels=MADE, lease=None),
+        Standing.ABANDONED,
+    ),
+    "made for one run, off and free": (
+        replace(left("TERMINATED", phase=Phase.FREE), labels=MADE),
+        Standing.ABANDONED,
+    ),
+    "made for one run, on without a lease": (replace(left(), labels=MADE, lease=None), Standing.ON_BY_HAND),
+    "made for one run, its lease held": (
+        replace(left("TERMINATED", expires_at=NOON), labels=MADE),
         Standing.HELD,
     ),
     "off without a lease": (replace(left("TERMINATED"), lease=None), Standing.AT_REST),
@@ -84,6 +94,12 @@ JUDGED = {
 def test_a_vm_is_judged_by_label_lease_and_state(case: str):
     machine, standing = JUDGED[case]
     assert judge(machine, POLICY).standing is standing
+
+
+def test_a_copy_of_a_lease_that_is_kept_elsewhere_proves_nothing():
+    machine = replace(left(), metadata={"mayfly-state": "gs://bucket/demo/us-central1-a/gpu-vm/lease.json"})
+    assert at_first_sight(machine, POLICY).standing is Standing.HELD
+    assert at_first_sight(left(), POLICY) == judge(left(), POLICY)
 
 
 def hello(**changes: Any) -> Greeting:
