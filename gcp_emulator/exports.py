@@ -4,7 +4,15 @@ import shlex
 from collections.abc import Mapping
 
 from gcp_emulator.loopback import LOCALHOST
-from gcp_emulator.seed import DEMO_ADDRESS, DEMO_INSTANCE, DEMO_PROJECT, DEMO_REGION, DEMO_SECRET, DEMO_ZONE
+from gcp_emulator.seed import (
+    DEMO_ADDRESS,
+    DEMO_BUCKET,
+    DEMO_INSTANCE,
+    DEMO_PROJECT,
+    DEMO_REGION,
+    DEMO_SECRET,
+    DEMO_ZONE,
+)
 
 
 def exports(port: int) -> dict[str, str]:
@@ -36,6 +44,7 @@ def demo_exports() -> dict[str, str]:
         "INSTANCE": DEMO_INSTANCE,
         "STATIC_NAME": DEMO_ADDRESS,
         "AGENT_KEY_SECRET": DEMO_SECRET,
+        "STATE_URL": f"gs://{DEMO_BUCKET}",
         "CLOUDSDK_CORE_PROJECT": DEMO_PROJECT,
         "CLOUDSDK_COMPUTE_REGION": DEMO_REGION,
         "CLOUDSDK_COMPUTE_ZONE": DEMO_ZONE,

@@ -12,6 +12,8 @@ DEMO_REGION = "us-central1"
 DEMO_ZONE = "us-central1-a"
 DEMO_INSTANCE = "gpu-vm"
 DEMO_ADDRESS = "gpu-ip"
+DEMO_TEMPLATE = "gpu-template"
+DEMO_BUCKET = "mayfly-state"
 DEMO_SECRET = "mayfly-agent-key"  # noqa: S105  (a name)
 
 REGIONS: Mapping[str, Sequence[str]] = {
@@ -109,12 +111,20 @@ class Seed:
 
 
 def demo_seed(startup_script: str, *, api_key: str, metadata: Mapping[str, str] | None = None) -> Seed:
-    """Build the demo's world: a stopped GPU-less `gpu-vm`, the free address `gpu-ip`, the agent's key."""
+    """Build the demo's world: a stopped GPU-less `gpu-vm`, a template of the like, the free address `gpu-ip`, a key."""
     attributes = {"enable-guest-attributes": "TRUE", "startup-script": startup_script, **(metadata or {})}
+    properties = {
+        "machineType": "e2-medium",
+        "disks": [{"boot": True, "autoDelete": True}],
+        "networkInterfaces": [{"network": f"projects/{DEMO_PROJECT}/global/networks/default"}],
+        "metadata": {"items": [{"key": key, "value": value} for key, value in attributes.items()]},
+    }
     return Seed(
         instances=(InstanceSeed(DEMO_INSTANCE, metadata=attributes, labels={"mayfly": "managed"}),),
         addresses=(AddressSeed(DEMO_ADDRESS),),
         secrets=(SecretSeed(DEMO_SECRET, versions=(api_key,)),),
+        templates=(TemplateSeed(DEMO_TEMPLATE, properties),),
+        buckets=(BucketSeed(DEMO_BUCKET),),
     )
 
 

@@ -127,20 +127,38 @@ def planned(machine: Machine) -> tuple[str, ...]:
         ("delete", machine.made_for_one_run),
         ("stop", not (machine.off or stays_on or machine.made_for_one_run)),
         ("detach", detach and machine.access_config is not None),
+        ("give-back", lease.address is not None and lease.address_policy is AddressPolicy.RELEASE),
         ("release", True),
     ]
     return tuple(move for move, needed in moves if needed)
 
 
-def unused(listed: Listed[Address]) -> Finding | None:
-    """A reserved address of ours that nothing uses. It is told, never deleted: somebody's allow-list may name it."""
+def unused(listed: Listed[Address], now: datetime, policy: Policy) -> Finding | None:
+    """A reserved address of ours that nothing uses.
+
+    One that was reserved for us is told, never deleted: somebody's allow-list may name it. One that a run of ours
+    reserved is ours to give back, once no run can be on its way to attach it any more.
+    """
     address = listed.thing
     if address.users:
         return None
+    if address.reserved_for_a_run:
+        return _left_reserved(listed, now, policy)
     why = (
         f"{address.ip} is reserved and on no VM, which costs more than on a stopped one. Release it if nobody needs it."
     )
     return Finding("address", address.name, listed.place, Standing.UNUSED, why, status="RESERVED")
+
+
+def _left_reserved(listed: Listed[Address], now: datetime, policy: Policy) -> Finding:
+    address, where = listed.thing, listed.place
+    on_its_way = address.created is None or now < address.created + policy.climb + policy.request
+    why = f"{address.ip} was reserved for one run"
+    if on_its_way:
+        words = f"{why}, which may be on its way to attach it."
+        return Finding("address", address.name, where, Standing.HELD, words, status="RESERVED")
+    words, moves = f"{why}, and is on no VM: that run is over.", ("give-back",)
+    return Finding("address", address.name, where, Standing.ABANDONED, words, "RESERVED", moves=moves, owed=True)
 
 
 def _without_lease(machine: Machine) -> Judgement:

@@ -136,5 +136,4 @@ def _seconds(started: datetime, ended: datetime) -> float:
 
 
 def _address(trip: Trip) -> dict[str, str | None]:
-    ip = trip.address.ip if trip.address else None
-    return {"name": trip.run.address, "ip": ip, "policy": str(trip.run.address_policy)}
+    return {"name": trip.run.address, "ip": trip.ip, "policy": str(trip.run.address_policy)}

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from orchestrator.errors import BadResource, BadUsage, Busy, MayflyError, Taken
-from orchestrator.lease import Found, Lease, Phase
+from orchestrator.lease import AddressPolicy, Found, Lease, Phase
 from orchestrator.policy import Policy
 from orchestrator.run import OnRunning, Run
 from orchestrator.seen import Machine, Seen
@@ -110,6 +110,11 @@ def _address_taken(seen: Seen, run: Run) -> MayflyError | None:
     if seen.address is None:
         return None
     our_vm = f"/zones/{run.zone}/instances/{seen.machine.name}"
+    if run.address_policy is AddressPolicy.RELEASE and seen.address.reserved and not seen.address.reserved_for_a_run:
+        return BadResource(
+            f"The address {seen.address.name} ({seen.address.ip}) is yours, and ADDRESS_POLICY=release would delete "
+            "it. Name one in STATIC_NAME that is not reserved yet, or set ADDRESS_POLICY to detach or keep."
+        )
     others = [user for user in seen.address.users if not user.endswith(our_vm)]
     if not others:
         return None

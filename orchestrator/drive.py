@@ -9,7 +9,6 @@ from orchestrator.errors import AgentSilent, BadResource, BadUsage, Conflict, Ma
 from orchestrator.events import Ended, Note
 from orchestrator.goal import Down, goal_of, verdict_of
 from orchestrator.ladder import Move, next_move
-from orchestrator.lease import AddressPolicy
 from orchestrator.look import look_down, look_up, still_running
 from orchestrator.moves import climb, descend
 from orchestrator.ports import World
@@ -39,10 +38,6 @@ async def drive(run: Run, world: World, called_off: asyncio.Event) -> Receipt:
 
 
 def _refuse_what_would_fail_later(run: Run) -> None:
-    if run.address_policy is AddressPolicy.RELEASE:
-        raise BadUsage(
-            "ADDRESS_POLICY=release is for an IP that Mayfly itself reserved; STATIC_NAME is yours: detach or keep."
-        )
     if run.out is not None:
         refuse_unwritable(run.out)
 

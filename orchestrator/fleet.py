@@ -13,7 +13,7 @@ from orchestrator.events import Event, Note
 from orchestrator.google_compute import GoogleCompute
 from orchestrator.google_project import GoogleProject, open_project
 from orchestrator.policy import Policy
-from orchestrator.ports import Clock, Inventory
+from orchestrator.ports import Addresses, Clock, Inventory
 from orchestrator.seen import STATE_ATTRIBUTE, Machine
 from orchestrator.sweep_settings import SweepSettings
 from orchestrator.swept import SweepOrder
@@ -57,6 +57,10 @@ class GoogleFleet:
         if zone not in self._zones:
             self._zones[zone] = self._google.zone(zone)
         return GoogleWorld(self.policy, self.clock, self._zones[zone], self._client, tell)
+
+    def addresses(self, region: str) -> Addresses:
+        """The reserved addresses of one region."""
+        return self._google.region(region)
 
     async def aclose(self) -> None:
         """Close the connections; nobody waits for a request still in flight."""

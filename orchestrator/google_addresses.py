@@ -1,12 +1,14 @@
 """Reserved addresses, and the NIC they are attached to (port `Addresses`)."""
 
-from orchestrator.errors import BadResource, Conflict, MayflyError, NotFound
+from contextlib import suppress
+
+from orchestrator.errors import AlreadyExists, BadResource, Conflict, MayflyError, NotFound
 from orchestrator.google_calls import GoogleCalls
 from orchestrator.google_errors import Subject
 from orchestrator.google_library import compute
 from orchestrator.google_machines import GoogleMachines
 from orchestrator.google_sightings import address_of
-from orchestrator.seen import AccessConfig, Address, Machine
+from orchestrator.seen import RESERVED_FOR_A_RUN, AccessConfig, Address, Machine
 
 _NAME = "External NAT"  # the name that the API itself recommends; any would do
 
@@ -23,17 +25,47 @@ class GoogleAddresses:
         """The reserved address."""
         calls, place = self._calls, self._calls.place
         request = compute.GetAddressRequest(address=name, project=place.project, region=place.region)
-        where = f"in region {place.region} of project {place.project}"
-        subject = Subject(
-            doing=f"look at the address {name} {where}",
-            missing=f"There is no reserved address {name} {where}: check STATIC_NAME, REGION and PROJECT_ID, or "
-            f"reserve it with `gcloud compute addresses create {name} --region {place.region}`.",
-        )
 
         def ask(timeout: float) -> Address:
             return address_of(calls.clients.addresses.get(request, retry=None, timeout=timeout))
 
-        return await calls.read(ask, subject)
+        return await calls.read(ask, self._subject(name, "look at"))
+
+    def _subject(self, name: str, doing: str) -> Subject:
+        place = self._calls.place
+        where = f"in region {place.region} of project {place.project}"
+        return Subject(
+            doing=f"{doing} the address {name} {where}",
+            missing=f"There is no reserved address {name} {where}: check STATIC_NAME, REGION and PROJECT_ID, or "
+            f"reserve it with `gcloud compute addresses create {name} --region {place.region}`.",
+        )
+
+    async def reserve(self, name: str) -> None:
+        """Reserve one, external and regional, with the description that says whose it is."""
+        place = self._calls.place
+        resource = compute.Address(name=name, description=RESERVED_FOR_A_RUN)
+
+        def send(request_id: str, timeout: float) -> compute.Operation:
+            request = compute.InsertAddressRequest(
+                project=place.project, region=place.region, address_resource=resource, request_id=request_id
+            )
+            return self._calls.clients.addresses.insert_unary(request, retry=None, timeout=timeout)
+
+        with suppress(AlreadyExists):
+            await self._calls.change_in_region(send, self._subject(name, "reserve"))
+
+    async def release(self, address: Address) -> None:
+        """Delete it."""
+        place = self._calls.place
+
+        def send(request_id: str, timeout: float) -> compute.Operation:
+            request = compute.DeleteAddressRequest(
+                project=place.project, region=place.region, address=address.name, request_id=request_id
+            )
+            return self._calls.clients.addresses.delete_unary(request, retry=None, timeout=timeout)
+
+        with suppress(NotFound):
+            await self._calls.change_in_region(send, self._subject(address.name, "release"))
 
     async def attach(self, machine: Machine, address: Address) -> None:
         """A NIC takes one access config, so what is there (an ephemeral IP, mostly) is taken off first."""

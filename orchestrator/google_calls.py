@@ -45,6 +45,7 @@ class GoogleCalls:
         self._threads = Threads(threads, "google")
         self._stop_thread = Threads(1, "google-stop")
         self._tried = SeeingThrough(policy, clock, self._wait)
+        self._tried_in_region = SeeingThrough(policy, clock, self._wait_in_region)
 
     def close(self) -> None:
         """Let idle threads and connections go. Nobody is waited for."""
@@ -65,6 +66,10 @@ class GoogleCalls:
         """Send a request that changes something, and see its operation through. `again` comes before a further try."""
         await self._tried.change(lambda rid: self._send(send, rid, subject, self._threads), subject, again)
 
+    async def change_in_region(self, send: Send, subject: Subject) -> None:
+        """The same for what is regional."""
+        await self._tried_in_region.change(lambda rid: self._send(send, rid, subject, self._threads), subject)
+
     async def stop(self, send: Send, subject: Subject, again: Again | None = None) -> None:
         """The same for a stop, on the thread that nothing else waits for."""
         await self._tried.stop(lambda rid: self._send(send, rid, subject, self._stop_thread), subject, again)
@@ -77,12 +82,23 @@ class GoogleCalls:
         return await threads.call(work)
 
     async def _wait(self, name: str, subject: Subject) -> Operation:
-        request = compute.WaitZoneOperationRequest(project=self.place.project, zone=self.place.zone, operation=name)
+        place = self.place
+        request = compute.WaitZoneOperationRequest(project=place.project, zone=place.zone, operation=name)
+        return await self._waited(
+            lambda timeout: self.clients.operations.wait(request, retry=None, timeout=timeout), subject
+        )
 
+    async def _wait_in_region(self, name: str, subject: Subject) -> Operation:
+        place = self.place
+        request = compute.WaitRegionOperationRequest(project=place.project, region=place.region, operation=name)
+        return await self._waited(
+            lambda timeout: self.clients.regional().wait(request, retry=None, timeout=timeout), subject
+        )
+
+    async def _waited(self, wait: Callable[[float], compute.Operation], subject: Subject) -> Operation:
         def work() -> Operation:
             with speaking_our_errors(subject):
-                timeout = self.policy.wait_request.total_seconds()
-                return _seen(self.clients.operations.wait(request, retry=None, timeout=timeout))
+                return _seen(wait(self.policy.wait_request.total_seconds()))
 
         return await self._threads.call(work)
 

@@ -1,11 +1,12 @@
 """Google's clients for the services that we use: their credentials, their endpoint, and the hook for Google's time."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import google.auth
 from google.api_core.client_options import ClientOptions
@@ -21,6 +22,7 @@ from orchestrator.google_library import (
     InstancesRestTransport,
     ZoneOperationsClient,
     compute,
+    region_operations_client,
 )
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -67,6 +69,7 @@ class GoogleClients:
     operations: ZoneOperationsClient
     time: GoogleTime
     credentials: Credentials
+    regional: Callable[[], Any]  # the client of regional operations, made when it is first asked for
 
     def close(self) -> None:
         """Close the connections."""
@@ -90,6 +93,7 @@ def open_clients(endpoint: str | None) -> GoogleClients:
         operations=ZoneOperationsClient(credentials=credentials, client_options=options),
         time=time,
         credentials=credentials,
+        regional=cache(lambda: region_operations_client()(credentials=credentials, client_options=options)),
     )
 
 

@@ -7,11 +7,12 @@ from orchestrator.google_calls import GoogleCalls
 from orchestrator.google_errors import Subject
 from orchestrator.google_library import compute
 from orchestrator.google_sightings import address_of, machine_of
-from orchestrator.seen import OUR_LABEL, Address, Listed, Listing, Machine
+from orchestrator.seen import OUR_LABEL, RESERVED_FOR_A_RUN, Address, Listed, Listing, Machine
 
 T = TypeVar("T", Machine, Address)
 
 _OURS = "labels.{}={}".format(*OUR_LABEL)
+_OURS_OR_RESERVED = f'({_OURS}) OR (description = "{RESERVED_FOR_A_RUN}")'
 _NOTHING_HERE = "NO_RESULTS_ON_PAGE"  # of a place's warnings the only one that is none
 
 
@@ -39,7 +40,7 @@ class GoogleInventory:
     async def addresses(self) -> Listing[Address]:
         """The reserved addresses of all regions."""
         calls = self._calls
-        request = compute.AggregatedListAddressesRequest(project=calls.place.project, filter=_OURS)
+        request = compute.AggregatedListAddressesRequest(project=calls.place.project, filter=_OURS_OR_RESERVED)
 
         def ask(timeout: float) -> Listing[Address]:
             pager = calls.clients.addresses.aggregated_list(request, retry=None, timeout=timeout)

@@ -69,6 +69,12 @@ from google.cloud.compute_v1.services.instances.transports import (  # noqa: E40
 from google.cloud.compute_v1.services.zone_operations import ZoneOperationsClient  # noqa: E402
 from google.cloud.compute_v1.types import compute  # noqa: E402
 
+
+def region_operations_client() -> Any:
+    """The class RegionOperationsClient, loaded when somebody asks: most runs change nothing that is regional."""
+    return importlib.import_module(f"{PACKAGE}.services.region_operations").RegionOperationsClient
+
+
 __all__ = [
     "AddressesClient",
     "InstancesClient",
@@ -76,4 +82,5 @@ __all__ = [
     "InstancesRestTransport",
     "ZoneOperationsClient",
     "compute",
+    "region_operations_client",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orchestrator.errors import BadResource
 from orchestrator.google_compute import Created, GoogleCompute, open_created
 from orchestrator.policy import Policy
-from orchestrator.ports import Clock, Inventory
+from orchestrator.ports import Addresses, Clock, Inventory
 from orchestrator.threads import IMPORTING
 
 
@@ -17,6 +17,7 @@ class GoogleProject:
     inventory: Inventory
     zone: Callable[[str], GoogleCompute]  # sends nothing; only our own `close` closes it
     created: Callable[[str, str, str, str | None], GoogleCompute]  # likewise, of one VM: zone, name, lease, endpoint
+    region: Callable[[str], Addresses]  # likewise, to reserve and to release
     close: Callable[[], None]
 
 
@@ -40,8 +41,9 @@ def open_project(
         for one in to_close:
             one()
 
-    def calls_of(zone: str) -> GoogleCalls:
-        calls = GoogleCalls(Place(project, zone.rpartition("-")[0], zone), policy, clock, clients, threads)
+    def calls_of(zone: str, region: str | None = None) -> GoogleCalls:
+        place = Place(project, region or zone.rpartition("-")[0], zone)
+        calls = GoogleCalls(place, policy, clock, clients, threads)
         to_close.append(calls.close)
         return calls
 
@@ -58,7 +60,11 @@ def open_project(
             machines=machines, leases=GoogleLeases(calls), addresses=GoogleAddresses(calls, machines), close=close
         )
 
-    return GoogleProject(GoogleInventory(everywhere), zone, created, close)
+    def region(name: str) -> Addresses:
+        calls = calls_of("", name)
+        return GoogleAddresses(calls, GoogleMachines(calls))
+
+    return GoogleProject(GoogleInventory(everywhere), zone, created, region, close)
 
 
 def _folder_of(lease_url: str, place: str) -> str:

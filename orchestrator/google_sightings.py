@@ -46,6 +46,8 @@ def address_of(address: compute.Address) -> Address:
         users=tuple(address.users),
         network_tier=tier,
         labels=dict(address.labels),
+        description=address.description,
+        created=_time(address.creation_timestamp),
     )
 
 

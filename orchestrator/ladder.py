@@ -21,6 +21,7 @@ class Move(StrEnum):
     SETTLE = "settle"  # a request is on its way: let it land before anything is decided
     CLAIM_LEASE = "claim-lease"
     ARM_DEADLINE = "arm-deadline"
+    RESERVE_ADDRESS = "reserve-address"
     ATTACH_ADDRESS = "attach-address"
     START_MACHINE = "start-machine"
     CREATE_MACHINE = "create-machine"
@@ -32,6 +33,7 @@ class Move(StrEnum):
     STOP_MACHINE = "stop-machine"
     DELETE_MACHINE = "delete-machine"
     DETACH_ADDRESS = "detach-address"
+    RELEASE_ADDRESS = "release-address"
     RELEASE_LEASE = "release-lease"
 
 
@@ -173,12 +175,24 @@ def _address_is_still_ours(seen: Seen, goal: Down) -> bool:
     return _address_is_attached(seen, goal.run) and not was_there
 
 
+def _is_to_be_released(seen: Seen, goal: Down) -> bool:
+    ours = seen.address is not None and seen.address.reserved_for_a_run and lease_is_ours(seen, goal.run)
+    return ours and goal.run.address_policy is AddressPolicy.RELEASE
+
+
 _LEASE = Rung(
     "lease",
     _lease_holds,
     _claim_once_stopped,
     lambda seen, goal: lease_is_ours(seen, goal.run),
     Move.RELEASE_LEASE,
+)
+_RESERVATION = Rung(
+    "reservation",
+    lambda seen, _: seen.address is None or seen.address.reserved,
+    lambda *_: Move.RESERVE_ADDRESS,
+    _is_to_be_released,
+    Move.RELEASE_ADDRESS,
 )
 _AGENT = Rung("agent", _agent_is_ready, lambda *_: Move.GREET_AGENT)
 _RUN = Rung("run", _run_is_known, lambda *_: Move.INVOKE, _output_is_wanted, Move.COLLECT_OUTPUT)
@@ -191,6 +205,7 @@ def _machine_remains(seen: Seen, goal: Down) -> bool:
 RUNGS = (
     _LEASE,
     Rung("deadline", _deadline_is_armed, _arm_once_off),
+    _RESERVATION,
     Rung("address", _address_is_attached, lambda *_: Move.ATTACH_ADDRESS, _address_is_still_ours, Move.DETACH_ADDRESS),
     Rung("machine", lambda seen, _: seen.machine.running, _start_once_off, _machine_remains, Move.STOP_MACHINE),
     _AGENT,
@@ -201,6 +216,7 @@ RUNGS = (
 RUNGS_OF_EPHEMERAL = (
     _LEASE,
     Rung("deadline", _is_made_with_its_limit, _make_way),
+    _RESERVATION,
     Rung("address", _address_is_given, lambda *_: Move.ATTACH_ADDRESS),
     Rung("machine", _is_made_and_running, _create_once_gone, _machine_remains, Move.DELETE_MACHINE),
     _AGENT,

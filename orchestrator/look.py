@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchestrator.errors import AgentSilent, BadResource, MayflyError, NotFound, WrongMachine
 from orchestrator.ladder import lease_is_ours
-from orchestrator.lease import Phase
+from orchestrator.lease import AddressPolicy, Phase
 from orchestrator.ports import World
 from orchestrator.run import Reach, Run
 from orchestrator.seen import Address, Machine, Seen
@@ -33,7 +33,10 @@ async def look_down(trip: Trip) -> Seen | None:
     except NotFound:
         trip.left_on = False
         return None
-    if machine.off and trip.address is None:  # a sweep knows it by name alone; it is looked up once that delays no stop
+    to_be_released = trip.run.address_policy is AddressPolicy.RELEASE
+    no_stop_to_delay = machine.off or (machine.lease is not None and machine.lease.found.running)
+    # A sweep knows it by name alone, and whether it was released, only a look tells.
+    if no_stop_to_delay and (trip.address is None or to_be_released):
         with suppress(NotFound):
             trip.address = await _address(trip.run, trip.world)
     seen = Seen(machine, trip.address, run=trip.view, in_flight=in_flight, start_unsettled=trip.start_unsettled)
@@ -92,4 +95,11 @@ async def _look_inside(seen: Seen, trip: Trip) -> Seen:
 
 
 async def _address(run: Run, world: World) -> Address | None:
-    return await world.addresses.find(run.address) if run.address else None
+    if not run.address:
+        return None
+    try:
+        return await world.addresses.find(run.address)
+    except NotFound:
+        if run.address_policy is not AddressPolicy.RELEASE:
+            raise
+        return Address.absent(run.address)

@@ -4,23 +4,21 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from orchestrator.boot import until_ready
-from orchestrator.claims import as_found, is_same_run, refusal
+from orchestrator.claiming import claim
 from orchestrator.collect import collect
-from orchestrator.errors import AgentRefused, Busy, LeaseLost, MayflyError, NoMachine, Taken
-from orchestrator.events import Note
+from orchestrator.errors import AgentRefused, BadResource, Busy, LeaseLost, NoMachine
 from orchestrator.follow import follow
-from orchestrator.goal import attempts_lost, lost_with_its_vm
 from orchestrator.ladder import Move, ours_to_stop
-from orchestrator.lease import Lease, Phase, Remembered, Window, next_epoch
+from orchestrator.lease import Lease, Phase, Remembered
 from orchestrator.look import agent_ip
-from orchestrator.ports import Creation
+from orchestrator.ports import Addresses, Creation
 from orchestrator.run import Outcome, Run, Verdict
-from orchestrator.seen import Machine, Seen
+from orchestrator.seen import Address, Seen
 from orchestrator.spans import written
 from orchestrator.together import together
 from orchestrator.trip import Trip
@@ -44,75 +42,13 @@ async def descend(move: Move, seen: Seen, trip: Trip, verdict: Verdict) -> None:
         await act(seen, trip, verdict)
 
 
-async def _claim(seen: Seen, trip: Trip) -> None:
-    run, policy = trip.run, trip.world.policy
-    if (reason := refusal(seen, run, policy)) is not None:
-        await _stand_in_line(reason, trip)
-        return
-    before, now = seen.machine.lease, seen.machine.seen_at
-    asked = before is not None and is_same_run(before, run) and (before.asked or before.phase is Phase.INVOKING)
-    outcomes = before.outcomes if before else ()
-    if before is not None and lost_with_its_vm(seen, run) and attempts_lost(before, run) < run.attempts_most:
-        asked, outcomes = False, _one_more_lost(before, seen, trip).outcomes
-    lease = Lease(
-        epoch=next_epoch(before, now),
-        nonce=run.nonce,
-        key=run.key,
-        mode=run.mode,
-        meaning=run.meaning,
-        holder=run.holder,
-        phase=Phase.STOPPING if _stop_is_owed(seen.machine) else Phase.CLAIMED,
-        asked=asked,
-        execution=run.execution,
-        task=run.task,
-        task_attempt=run.task_attempt,
-        address=run.address,
-        address_policy=run.address_policy,
-        expires_at=now + policy.lease_ttl,
-        found=as_found(seen.machine, run, policy),
-        outcomes=outcomes,
-        windows=before.windows if before else (),
-    )
-    if run.windowed and run.execution:
-        lease = lease.with_window(Window(run.execution, run.task, run.key), policy.remembered_outcomes)
-    trip.touched, trip.unread = True, asked
-    known = lease.recall(run.key, run.mode)
-    trip.attempts_before = known.attempts if known else 0
-    await trip.keeper.claim(seen.machine, lease)
-
-
-def _one_more_lost(before: Lease, seen: Seen, trip: Trip) -> Lease:
-    """Its VM is gone, and all that ran on it: the next attempt may begin, and is the next."""
-    run, now = trip.run, seen.machine.seen_at
-    trip.view, trip.invoked = None, False
-    outcome = Outcome.INTERRUPTED
-    attempts = attempts_lost(before, run)
-    lost = Remembered(run.key, outcome, int(outcome.exit), now, None, run.mode, run.meaning, attempts)
-    return before.remembering(lost, trip.world.policy.remembered_outcomes)
-
-
-async def _stand_in_line(reason: MayflyError, trip: Trip) -> None:
-    """Behind another run for as long as the user said; behind the same run until it has ended or is seen dead."""
-    clock, run = trip.world.clock, trip.run
-    waited = timedelta(seconds=clock.monotonic() - trip.began)
-    if not isinstance(reason, Taken) or trip.held or not (reason.same_run or waited < run.wait_for_lease):
-        raise reason
-    if str(reason) != trip.waits_for:
-        trip.waits_for = str(reason)
-        trip.tell(Note("INFO", f"{reason} Waiting for it."))
-    trip.conflicts = 0  # to lose against the others in line is no sign that something is wrong
-    pause = trip.world.policy.lease_poll
-    await clock.sleep(pause if reason.same_run else min(pause, run.wait_for_lease - waited))
-
-
-def _stop_is_owed(machine: Machine) -> bool:
-    """Somebody sent a stop, or meant to, and died over it: nothing is started before the VM was seen off."""
-    lease = machine.lease
-    return lease is not None and lease.phase is Phase.STOPPING and not machine.off and not lease.found.running
-
-
 async def _arm(seen: Seen, trip: Trip) -> None:
     await trip.world.machines.arm(seen.machine, trip.run.max_run)
+
+
+async def _reserve(seen: Seen, trip: Trip) -> None:
+    assert seen.address is not None  # noqa: S101 - as below
+    await trip.world.addresses.reserve(seen.address.name)
 
 
 async def _attach(seen: Seen, trip: Trip) -> None:
@@ -264,14 +200,27 @@ async def _detach(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
     await trip.world.addresses.detach(seen.machine)
 
 
+async def _give_back(seen: Seen, trip: Trip, _verdict: Verdict) -> None:
+    assert seen.address is not None  # noqa: S101 - else there is nothing to release
+    await give_back(seen.address, trip.world.addresses)
+
+
+async def give_back(address: Address, addresses: Addresses) -> None:
+    """Release what was reserved for a run, and nothing else."""
+    if not address.reserved_for_a_run:
+        raise BadResource(f"The address {address.name} was not reserved for a run: it is not ours to release.")
+    await addresses.release(address)
+
+
 async def _release(_seen: Seen, trip: Trip, verdict: Verdict) -> None:
     """A VM that needed no stop was not marked: what is to be remembered is written here, at the latest."""
     await trip.keeper.release(lambda lease, now: _remembering(lease, now, trip, verdict))
 
 
 _UP: dict[Move, tuple[str, str, Callable[[Seen, Trip], Awaitable[Seen | None]]]] = {
-    Move.CLAIM_LEASE: ("lease", "Taking the lease on {run.instance}", _claim),
+    Move.CLAIM_LEASE: ("lease", "Taking the lease on {run.instance}", claim),
     Move.ARM_DEADLINE: ("deadline", "Arming Google's own limit: off after {limit} at most", _arm),
+    Move.RESERVE_ADDRESS: ("reserve", "Reserving the address {address.name}", _reserve),
     Move.ATTACH_ADDRESS: ("attach", "Attaching {address.name} ({address.ip})", _attach),
     Move.START_MACHINE: ("start", "Starting {run.instance} in {run.zone}", _start),
     Move.CREATE_MACHINE: ("create", "Making {run.instance} in {run.zone}, with a limit of {limit}", _create),
@@ -289,5 +238,6 @@ _DOWN: dict[Move, tuple[str, str, Callable[[Seen, Trip, Verdict], Awaitable[None
     Move.STOP_MACHINE: ("stop", "Stopping {run.instance}", _stop),
     Move.DELETE_MACHINE: ("delete", "Deleting {run.instance}", _stop),
     Move.DETACH_ADDRESS: ("detach", "Taking {address.name} off {run.instance}", _detach),
+    Move.RELEASE_ADDRESS: ("give-back", "Giving the address {address.name} ({address.ip}) back", _give_back),
     Move.RELEASE_LEASE: ("release", "Giving the lease back", _release),
 }

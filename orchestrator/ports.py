@@ -87,6 +87,12 @@ class Addresses(Protocol):
     async def find(self, name: str) -> Address:
         """The reserved address. NotFound if there is none of that name in the region."""
 
+    async def reserve(self, name: str) -> None:
+        """Reserve one under that name, marked as ours to release. Fine if it is there."""
+
+    async def release(self, address: Address) -> None:
+        """Give it back to Google. Fine if it is gone; BadResource while something uses it."""
+
     async def attach(self, machine: Machine, address: Address) -> None:
         """Give nic0 this address; an access config that is there already is taken off first."""
 
@@ -170,6 +176,9 @@ class Fleet(Protocol):
     inventory: Inventory
     clock: Clock
     tell: Callable[[Event], None]
+
+    def addresses(self, region: str) -> Addresses:
+        """The reserved addresses of one region."""
 
     async def world(self, zone: str, machine: Machine, tell: Callable[[Event], None]) -> World:
         """The world of that VM: of all others of its zone too, unless it was made for one run."""

@@ -10,6 +10,8 @@ from vm_agent.protocol import Greeting, RunView
 
 ABSENT = "ABSENT"  # our own word, in the place of a status: there is no such VM (now)
 
+RESERVED_FOR_A_RUN = "Reserved by Mayfly for a run, and released after it."  # the description of such an address
+
 T = TypeVar("T")
 
 OUR_LABEL = ("mayfly", "managed")  # what carries it, a sweep may touch
@@ -123,11 +125,28 @@ class Address:
     users: tuple[str, ...]  # URLs of the resources that use it
     network_tier: str = "PREMIUM"  # an access config must say the same
     labels: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+    created: datetime | None = None
+
+    @classmethod
+    def absent(cls, name: str) -> "Address":
+        """None of that name is reserved: Mayfly may do it for the time of a run."""
+        return cls(name, "", ())
+
+    @property
+    def reserved(self) -> bool:
+        """There is one."""
+        return bool(self.ip)
+
+    @property
+    def reserved_for_a_run(self) -> bool:
+        """We reserved it, and it is ours to release. Labels would not tell: addresses.insert takes none."""
+        return self.description == RESERVED_FOR_A_RUN
 
     @property
     def labelled_ours(self) -> bool:
-        """It was reserved for us."""
-        return _ours(self.labels)
+        """It was reserved for us, or by us."""
+        return _ours(self.labels) or self.reserved_for_a_run
 
 
 @dataclass(frozen=True)

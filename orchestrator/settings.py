@@ -97,7 +97,8 @@ class Settings(BaseSettings):
     address_policy: AddressPolicy = Field(
         default=AddressPolicy.DETACH,
         description="What becomes of the static IP afterwards: `detach`, `keep` (on the stopped VM: cheaper by the "
-        "hour). `release` is for an IP that Mayfly itself reserved, which STATIC_NAME never is.",
+        "hour) or `release`: Mayfly reserves one under STATIC_NAME for each run, and gives it back. It never deletes "
+        "one that you reserved.",
     )
     once_per: str | None = Field(
         default=None,

@@ -26,9 +26,10 @@ from orchestrator.errors import BadUsage, Busy, Conflict, MayflyError, NotFound,
 from orchestrator.events import Event, Note, PhaseEnded, PhaseStarted
 from orchestrator.ladder import lease_is_ours
 from orchestrator.lease import Lease
+from orchestrator.moves import give_back
 from orchestrator.ports import Fleet, World
 from orchestrator.run import Outcome, Reach, Verdict
-from orchestrator.seen import STATE_ATTRIBUTE, Listed, Listing, Machine, Seen
+from orchestrator.seen import STATE_ATTRIBUTE, Address, Listed, Listing, Machine, Seen
 from orchestrator.swept import Finding, Standing, SweepOrder, SweepReceipt
 from orchestrator.trip import Trip
 from vm_agent.protocol import Greeting
@@ -97,7 +98,18 @@ async def _unused_addresses(order: SweepOrder, fleet: Fleet) -> list[Finding]:
         fleet.tell(Note("WARNING", f"The reserved addresses could not be listed: {error}"))
         return []
     here = [one for one in listing.found if order.zone is None or order.zone.startswith(f"{one.place}-")]
-    return [finding for finding in map(unused, here) if finding is not None]
+    findings = [(one, unused(one, fleet.clock.now(), fleet.policy)) for one in here]
+    return [await _given_back(one, finding, order, fleet) for one, finding in findings if finding is not None]
+
+
+async def _given_back(listed: Listed[Address], finding: Finding, order: SweepOrder, fleet: Fleet) -> Finding:
+    if finding.standing is not Standing.ABANDONED or order.dry_run:
+        return finding
+    try:
+        await give_back(listed.thing, fleet.addresses(listed.place))
+    except MayflyError as error:
+        return replace(finding, why=f"{finding.why} {error}", acted=True)
+    return replace(finding, why=f"{finding.why} It was given back.", acted=True, owed=False)
 
 
 async def _all_in_time(errands: "Sequence[_Errand]", fleet: Fleet, called_off: asyncio.Event) -> None:

@@ -47,6 +47,7 @@ class Trip:
         self.there: Machine | None = None  # as last seen while there was one: some are made, and deleted
         self.gone_at: datetime | None = None  # since when it was seen gone
         self.address: Address | None = None
+        self.ip: str | None = None  # of the address, also when it was released since
         self.view: RunView | None = None  # the run, as the agent last showed it
         self.log_offset = 0  # bytes of the job's output that were shown
         self.copied: list[CopiedFile] = []
@@ -57,7 +58,10 @@ class Trip:
         """Remember the last look."""
         self.machine, self.address, self.view = seen.machine, seen.address, seen.run or self.view
         self.since = self.since or seen.machine.seen_at
+        self.ip = seen.address.ip if seen.address is not None and seen.address.reserved else self.ip
         self.held = self.held or lease_is_ours(seen, self.run)
+        if self.before_start is not None and self.before_start.gone and seen.machine.made_for(self.run.key):
+            self.start_unsettled = False  # there it is: what was asked for has landed
         if self.before_start is not None and self.before_start.gone and seen.machine.made_for(self.run.key):
             self.start_unsettled = False  # there it is: what was asked for has landed
         if not seen.machine.gone:

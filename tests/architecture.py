@@ -64,6 +64,8 @@ SPENDING = (
     ("machines.arm", ("moves",)),
     ("creation.create", ("moves",)),
     ("creation.delete", ("moves",)),
+    ("addresses.reserve", ("moves",)),
+    ("addresses.release", ("moves",)),
     ("addresses.attach", ("moves",)),
     ("addresses.detach", ("moves",)),
     ("leases.write", ("lease_keeper",)),

@@ -13,8 +13,9 @@ import pytest
 
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.exports import demo_exports, exports
+from gcp_emulator.seed import demo_seed
 from tests.contract.world import Running, running
-from tests.journeys.lab import API_KEY, CHECKOUT, a_world
+from tests.journeys.lab import API_KEY, CHECKOUT, a_world, starts_the_agent
 
 READABLE = [CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)]
 
@@ -28,6 +29,26 @@ def cloud(tmp_path: Path) -> Iterator[Running]:
         changes = [entry for entry in cloud.history("state") if entry["resource"].endswith("/gpu-vm")]
         assert not changes or changes[-1]["to"] == "TERMINATED", "the VM was left on"
         assert cloud.history("violation") == []
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Running]:
+    """The demo's cloud, with an agent for a startup script: in the end there is nothing but its VM, and that is off."""
+    seed = demo_seed(starts_the_agent(), api_key=API_KEY)
+    with running(lambda: Emulator(seed=seed, folder=tmp_path / "disks", readable=READABLE)) as port:
+        cloud = Running(port)
+        yield cloud
+        listed = httpx.get(f"{cloud.url}/compute/v1/projects/demo/zones/us-central1-a/instances").json()["items"]
+        assert {vm["name"]: vm["status"] for vm in listed} == {"gpu-vm": "TERMINATED"}
+        assert cloud.history("violation") == []
+
+
+def test_the_demos_template_makes_a_vm_for_one_run(demo: Running, tmp_path: Path):
+    order = ["run", "--template", "gpu-template", "--instance", "gpu-worker", "--", "sh", "-c", "echo $((6 * 7))"]
+    code, receipt, stderr = end_of(mayfly(demo, tmp_path / "cwd", *order))
+    assert (code, receipt["cleanup"]) == (0, "confirmed")
+    assert '"42"' in stderr
+    assert demo.verbs().count("instances.delete") == 1
 
 
 def environment_of(cloud: Running) -> dict[str, str]:

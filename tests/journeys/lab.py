@@ -7,10 +7,11 @@ real agent. Only the numbers of `policy` are smaller, so that what waits for min
 import asyncio
 import shlex
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from vm_agent.protocol import FunctionJob, Job, Mode
 CHECKOUT = Path(__file__).resolve().parents[2]
 APP = Path(__file__).parent / "app"
 API_KEY = "the-journeys-key"
+Bug = Exception | Callable[[], Awaitable[None]]
 
 # As in production, but that nobody has minutes to wait here.
 IMPATIENT = Policy(
@@ -100,12 +102,15 @@ class Lab:
         key: str | None = None,
         policy: Policy = IMPATIENT,
         called_off: asyncio.Event | None = None,
-        bugs: Mapping[str, list[Exception]] | None = None,
+        bugs: Mapping[str, list[Bug]] | None = None,
         tell: Callable[[Event], None] | None = None,
         now: datetime | None = None,
         **settings: Any,
     ) -> Receipt:
-        """`mayfly run JOB`, in this process. `bugs`: what verbs of a port ("machines.start,stop") raise at first."""
+        """`mayfly run JOB`, in this process.
+
+        `bugs`: what verbs of a port ("machines.start,stop") raise at first, or what happens just before them.
+        """
         chosen = self.settings(**settings)
         wanted = FunctionJob(function=job) if isinstance(job, str) else job
         async with open_world(chosen, policy, tell or self.told.append) as world:
@@ -206,7 +211,7 @@ class Lab:
             return answer
 
 
-def _plant(world: Any, verb: str, errors: list[Exception]) -> None:
+def _plant(world: Any, verb: str, errors: list[Bug]) -> None:
     """No cloud and no wire can make our own code fail; this does, in front of the real thing."""
     port, _, names = verb.partition(".")
     if port in {"agent", "output"}:
@@ -217,14 +222,19 @@ def _plant(world: Any, verb: str, errors: list[Exception]) -> None:
 
 
 class _Failing:
-    def __init__(self, real: Any, verbs: Sequence[str], errors: list[Exception]) -> None:
+    def __init__(self, real: Any, verbs: Sequence[str], errors: list[Bug]) -> None:
         self._real, self._verbs, self._errors = real, verbs, errors
 
     def __getattr__(self, name: str) -> Any:
-        return self._fail if name in self._verbs and self._errors else getattr(self._real, name)
+        real = getattr(self._real, name)
+        return partial(self._fail, real) if name in self._verbs and self._errors else real
 
-    async def _fail(self, *_: Any, **__: Any) -> None:
-        raise self._errors.pop(0)
+    async def _fail(self, real: Callable[..., Awaitable[Any]], *given: Any, **named: Any) -> Any:
+        first = self._errors.pop(0)
+        if isinstance(first, Exception):
+            raise first
+        await first()
+        return await real(*given, **named)
 
 
 def in_phase(lab: Lab, name: str) -> Callable[[], bool]:

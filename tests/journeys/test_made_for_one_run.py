@@ -149,13 +149,7 @@ async def test_a_vm_of_that_name_that_somebody_made_is_left_alone(lab: MakingLab
 
 
 async def test_a_vm_of_that_name_that_somebody_makes_meanwhile_is_left_alone(lab: MakingLab):
-    await lab.inject(on="instances.insert", times=1, reply={"status": 503, "reason": "backendError"})
-
-    async def make() -> None:
-        await lab.until(lambda: bool(lab.requests("instances.insert")))
-        await lab.make_by_hand()
-
-    _, receipt = await asyncio.gather(make(), lab.run("main:run"))
+    receipt = await lab.run("main:run", bugs={"creation.create": [lab.make_by_hand]})
     assert (receipt.exit_code, receipt.cleanup) == (3, "confirmed"), receipt.detail
     assert "instances.delete" not in changes(lab)
     assert set(await lab.vms()) == {"gpu-vm", WORKER}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.abandoned import at_first_sight, claimed, errand, judge, live_run, planned, unused, yielded
 from orchestrator.lease import AddressPolicy, Found, Phase
 from orchestrator.policy import Policy, seconds
-from orchestrator.seen import AccessConfig, Address, Listed, Machine, run_label
+from orchestrator.seen import RESERVED_FOR_A_RUN, AccessConfig, Address, Listed, Machine, run_label
 from orchestrator.swept import Standing, SweepOrder
 from tests.unit.orchestrator.sightings import NOON, a_lease, a_machine, a_view
 from vm_agent.protocol import Greeting
@@ -201,6 +201,12 @@ PLANS = {
     "kept": (left(address="gpu-ip", address_policy=AddressPolicy.KEEP), IP, ("claim", "stop", "release")),
     "no address": (left(address=None), IP, ("claim", "stop", "release")),
     "off": (left("TERMINATED", address="gpu-ip"), IP, ("claim", "detach", "release")),
+    "released": (
+        left("TERMINATED", address="gpu-ip", address_policy=AddressPolicy.RELEASE),
+        IP,
+        ("claim", "detach", "give-back", "release"),
+    ),
+    "made for one run": (replace(left(address="gpu-ip"), labels=MADE), IP, ("claim", "delete", "release")),
     "off and bare": (left("TERMINATED", address="gpu-ip"), None, ("claim", "release")),
     "found on": (left(found=Found(running=True)), None, ("claim", "release")),
 }
@@ -212,9 +218,20 @@ def test_a_plan_says_what_would_be_done(case: str):
     assert planned(replace(machine, access_config=config)) == moves
 
 
+@pytest.mark.parametrize(
+    ("age", "standing"),
+    [(timedelta(0), Standing.HELD), (POLICY.climb, Standing.HELD), (POLICY.climb + POLICY.request, Standing.ABANDONED)],
+)
+def test_an_address_that_a_run_reserved_is_left_to_it_as_long_as_it_may_be_on_its_way(age: timedelta, standing: Any):
+    reserved = Address("gpu-ip", "34.1.2.3", (), description=RESERVED_FOR_A_RUN, created=NOON - age)
+    finding = unused(Listed("us-central1", reserved), NOON, POLICY)
+    assert finding is not None
+    assert (finding.standing, finding.owed) == (standing, standing is Standing.ABANDONED)
+
+
 def test_an_address_in_use_is_no_finding():
     used = Listed("us-central1", Address("gpu-ip", "34.1.2.3", ("https://.../instances/gpu-vm",), labels=LABEL))
-    assert unused(used) is None
-    idle = unused(replace(used, thing=replace(used.thing, users=())))
+    assert unused(used, NOON, POLICY) is None
+    idle = unused(replace(used, thing=replace(used.thing, users=())), NOON, POLICY)
     assert idle is not None
     assert (idle.standing, idle.owed) == (Standing.UNUSED, False)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.goal import Down, Up
-from orchestrator.ladder import RUNGS, Move, next_move
+from orchestrator.ladder import RUNGS, RUNGS_OF_EPHEMERAL, Move, next_move
 from orchestrator.lease import AddressPolicy, Found, Phase
 from orchestrator.run import Outcome, Verdict
 from orchestrator.seen import AccessConfig, Seen
@@ -30,7 +30,9 @@ TOP = at_the_top()
 
 
 def test_the_rungs_stand_in_the_order_in_which_a_run_needs_them():
-    assert [rung.name for rung in RUNGS] == ["lease", "deadline", "address", "machine", "agent", "run"]
+    names = ["lease", "deadline", "reservation", "address", "machine", "agent", "run"]
+    assert [rung.name for rung in RUNGS] == names
+    assert [rung.name for rung in RUNGS_OF_EPHEMERAL] == names
 
 
 @pytest.mark.parametrize(
