@@ -13,13 +13,14 @@ from orchestrator.ladder import Move, next_move
 from orchestrator.lease import AddressPolicy, Found, Lease, Phase
 from orchestrator.policy import Policy
 from orchestrator.run import OnRunning, Outcome, Run, Verdict
-from orchestrator.seen import AccessConfig, Machine, Seen
+from orchestrator.seen import RESERVED_FOR_A_RUN, AccessConfig, Address, Machine, Seen, run_label
 from tests.unit.orchestrator.sightings import ADDRESS, NOON, a_lease, a_machine, a_run, a_view
 from vm_agent.protocol import Greeting, State
 
 UPWARDS = {Move.CLAIM_LEASE, Move.ARM_DEADLINE, Move.ATTACH_ADDRESS, Move.START_MACHINE, Move.GREET_AGENT, Move.INVOKE}
-UPWARDS |= {Move.FOLLOW, Move.AWAIT_MACHINE}
-UNDOING = {Move.STOP_MACHINE, Move.DETACH_ADDRESS, Move.RELEASE_LEASE}
+UPWARDS |= {Move.FOLLOW, Move.AWAIT_MACHINE, Move.RESERVE_ADDRESS, Move.CREATE_MACHINE}
+UNDOING = {Move.STOP_MACHINE, Move.DELETE_MACHINE, Move.DETACH_ADDRESS, Move.RELEASE_ADDRESS, Move.RELEASE_LEASE}
+KEY, LABEL = "monday", {"mayfly": "managed"}
 STATUSES = ["TERMINATED", "STOPPED", "PROVISIONING", "STAGING", "RUNNING", "STOPPING", "PENDING_STOP", "REPAIRING"]
 STATUSES += ["SUSPENDED", "LEVITATING"]
 
@@ -41,7 +42,8 @@ machines = st.builds(
     lease=leases,
     access_config=st.none() | configs,
     max_run=mostly(timedelta(minutes=75), None, timedelta(minutes=1), timedelta(days=9)),
-    termination_action=mostly("STOP", None, "DELETE"),
+    termination_action=st.sampled_from(["STOP", "STOP", "DELETE", "DELETE", None]),
+    labels=st.sampled_from([LABEL, LABEL | {"mayfly-run": run_label(KEY)}, LABEL | {"mayfly-run": "another"}, {}]),
     automatic_restart=mostly(False, True),
     last_start=times,
     last_stop=times,
@@ -51,8 +53,8 @@ greetings = st.none() | st.builds(
 )
 sightings = st.builds(
     Seen,
-    machines,
-    st.sampled_from([None, ADDRESS]),
+    machines | st.builds(replace, st.just(Machine.absent("gpu-vm", NOON)), lease=leases),
+    st.sampled_from([None, ADDRESS, replace(ADDRESS, description=RESERVED_FOR_A_RUN), Address.absent(ADDRESS.name)]),
     greetings,
     st.none() | st.builds(a_view, st.sampled_from(State)),
     in_flight=mostly(False, True),
@@ -63,6 +65,8 @@ runs = st.builds(
     address_policy=st.sampled_from(AddressPolicy),
     on_running=st.sampled_from(OnRunning),
     address=st.just("gpu-ip"),
+    key=st.just(KEY),
+    ephemeral=st.booleans(),
 )
 
 
@@ -91,7 +95,8 @@ def test_the_lease_is_given_back_only_when_nothing_of_ours_is_or_may_come_on(see
     if next_move(seen, data.draw(downs(run))) is Move.RELEASE_LEASE:
         assert not seen.in_flight
         assert seen.machine.lease is not None
-        assert seen.machine.lease.found.running or (seen.machine.off and not seen.start_unsettled)
+        down = seen.machine.down(ephemeral=run.ephemeral)
+        assert seen.machine.lease.found.running or (down and not seen.start_unsettled)
 
 
 @given(sightings, runs)
@@ -105,6 +110,45 @@ def test_a_vm_is_started_only_if_it_is_off_armed_leased_and_has_its_address(seen
     assert run.max_run <= machine.max_run <= 2 * run.max_run
     assert (machine.termination_action, machine.automatic_restart) == ("STOP", False)
     assert seen.address is None or (machine.access_config is not None and machine.access_config.ip == seen.address.ip)
+
+
+@given(sightings, runs)
+def test_a_vm_is_made_only_where_there_is_none_of_ours_under_our_lease_and_with_its_address(seen: Seen, run: Run):
+    if next_move(seen, Up(run)) is not Move.CREATE_MACHINE:
+        return
+    assert run.ephemeral
+    assert is_ours(seen)
+    assert not seen.machine.made_for_one_run
+    assert seen.address is None or seen.address.reserved
+
+
+@given(sightings, runs, st.data())
+def test_only_what_was_made_for_a_run_is_deleted_and_it_is_never_started_or_stopped(seen: Seen, run: Run, data: Any):
+    moves = {next_move(seen, Up(run)), next_move(seen, data.draw(downs(run)))}
+    if Move.DELETE_MACHINE in moves:
+        assert run.ephemeral
+        assert is_ours(seen)
+        assert seen.machine.made_for_one_run or seen.start_unsettled
+    if run.ephemeral:
+        assert not moves & {Move.START_MACHINE, Move.STOP_MACHINE, Move.ARM_DEADLINE, Move.DETACH_ADDRESS}
+    else:
+        assert not moves & {Move.CREATE_MACHINE, Move.DELETE_MACHINE}
+
+
+@given(sightings, runs)
+def test_the_run_is_asked_for_only_on_the_vm_that_was_made_for_it(seen: Seen, run: Run):
+    if run.ephemeral and next_move(seen, Up(run)) in {Move.GREET_AGENT, Move.INVOKE}:
+        assert seen.machine.made_for(run.key)
+        assert seen.machine.termination_action == "DELETE"
+
+
+@given(sightings, runs, st.data())
+def test_an_address_is_given_back_only_if_a_run_reserved_it(seen: Seen, run: Run, data: Any):
+    if next_move(seen, data.draw(downs(run))) is Move.RELEASE_ADDRESS:
+        assert is_ours(seen)
+        assert seen.address is not None
+        assert seen.address.reserved_for_a_run
+        assert run.address_policy is AddressPolicy.RELEASE
 
 
 @given(sightings, runs)
