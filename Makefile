@@ -15,7 +15,7 @@ demo: $(UV) ## a job on a rented VM, from its lease to the proof that it is off;
 	@$(UV) run --frozen --no-dev --extra demo mayfly demo
 
 test: $(UV) ## all tests (some of them: make test TESTS=tests/unit)
-	$(RUN) pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile $(TESTS)
+	$(RUN) pytest --numprocesses=logical --maxprocesses=8 --dist=worksteal $(TESTS)
 
 check: $(UV) ## lint, format, types; shell scripts where shellcheck is installed
 	$(RUN) ruff check
