@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from gcp_emulator.wire import Boot, GuestEvent, PoweredOff, Reply, Request, ShutDown
 from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.schedule import Schedule
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
 from vm_agent.auth import ApiKey
@@ -32,7 +33,6 @@ BEGINNING = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 STARTUP_SECONDS = 0.25  # of startup.sh, until the agent listens
 RESTART_SECONDS = 2.0  # of systemd, after the agent died
-JOB_SECONDS = 20.0
 END_SECONDS = 0.5  # of a job that is told to stop
 
 
@@ -41,6 +41,7 @@ class Surroundings(Protocol):
 
     loop: VirtualLoop
     folder: Path
+    schedule: Schedule
 
     def says(self, instance: str, event: GuestEvent) -> None:
         """Tell the cloud."""
@@ -145,7 +146,8 @@ class Job:
     def go(self) -> None:
         """Let it work."""
         self.guest.job_began(self.order)
-        self._later(JOB_SECONDS, Verdict(State.SUCCEEDED, result={"worked": self.order.run_id}))
+        worked = Verdict(State.SUCCEEDED, result={"worked": self.order.run_id})
+        self._later(self.guest.around.schedule.job_seconds, worked)
         if self.order.timeout_seconds:
             self._later(self.order.timeout_seconds, Verdict(State.TIMED_OUT))
 
@@ -220,6 +222,12 @@ class Guest:
             name = self.process.name
             self._kill()
             self._begin(f"{name}'", RESTART_SECONDS)
+
+    def lose_agent(self) -> None:
+        """It is gone for this boot, and so is its dead-man."""
+        if self.process is not None:
+            self._kill()
+            self.process = Process(self.around.loop, f"{self.instance}, without an agent")
 
     def job_began(self, order: Order) -> None:
         """A job is at work."""

@@ -7,6 +7,7 @@ A callback belongs to the process in whose context it was made: a killed process
 
 import asyncio
 import heapq
+import math
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -98,6 +99,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def step(self) -> None:
         """Run the next callback, at its time."""
         self._run_once()
+
+    def next_at(self) -> float:
+        """When the next callback runs."""
+        self._collect_due()
+        return self._now if self._ready else self._scheduled[0].when() if self._scheduled else math.inf
 
     def bury(self) -> None:
         """Close what will never run again, in silence: `finally` blocks find the world gone."""

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tests.simulation import enumeration
-from tests.simulation.observer import NOT_YET
+from tests.simulation.observer import NOT_PROMISED
 from tests.simulation.schedule import Schedule, parse
 from tests.simulation.simulate import play
 
@@ -58,7 +58,7 @@ def _replay(schedule: Schedule) -> int:
     console.print(f"{schedule}\n", markup=False, highlight=False)
     console.print(str(played), markup=False, highlight=False, soft_wrap=True)
     for name, count in played.excused.items():
-        console.print(f"\nnot promised yet ({count}): {name}: {NOT_YET[name]}", markup=False)
+        console.print(f"\nnot promised ({count}): {name}: {NOT_PROMISED[name]}", markup=False)
     console.print("\nevery promise was kept" if not played.violations else "\nBROKEN", markup=False)
     return int(bool(played.violations))
 
@@ -81,7 +81,7 @@ def _play_all(parts: list[tuple[str, int, Iterator[Schedule]]]) -> int:
     for line, what in broken:
         console.print(f"BROKEN {what}\n  make sim SCHEDULE='{line}'", markup=False, soft_wrap=True)
     for name, times in excused.items():
-        console.print(f"not promised yet, {times} times: {name}: {NOT_YET[name]}", markup=False)
+        console.print(f"not promised, {times} times: {name}: {NOT_PROMISED[name]}", markup=False)
     console.print(f"{count} schedules in {seconds:.0f} s, {count / seconds:.0f} schedules/s, {len(broken)} broken")
     return int(bool(broken))
 

@@ -3,18 +3,20 @@
 import logging
 import sys
 from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 
 from tests.simulation import enumeration
 from tests.simulation.hunt import hunt
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.observer import NOT_YET
+from tests.simulation.observer import NOT_PROMISED
 from tests.simulation.schedule import Kind, Schedule, parse
 from tests.simulation.simulate import Played, play
 
 SEEDS, CHUNK = 2000, 100
 DOUBLES = 400  # a fixed sample; `make sim` plays them all
+SWEPT_EVERY = 80  # of the faults at a sweep's requests, likewise
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +31,7 @@ def kept(schedule: Schedule) -> Played:
     """Play it, and see every promise kept."""
     played = play(schedule)
     assert not played.violations, _report(played)
-    assert played.excused.keys() <= NOT_YET.keys()
+    assert played.excused.keys() <= NOT_PROMISED.keys()
     return played
 
 
@@ -65,6 +67,19 @@ def test_every_promise_is_kept_whatever_happens_in_whichever_second(chunk: int) 
 
 def test_every_promise_is_kept_when_it_is_called_off_while_an_answer_is_out() -> None:
     for schedule in enumeration.called_off_while_unanswered():
+        kept(schedule)
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_every_promise_is_kept_when_nobody_but_the_sweep_comes_back(chunk: int) -> None:
+    schedules = enumeration.abandoned()[chunk::4]
+    swept = [kept(schedule).swept for schedule in schedules]
+    assert sum(swept) > len(schedules) // 4, "the sweep had next to nothing to do"
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_every_promise_is_kept_when_the_sweep_itself_meets_a_fault(chunk: int) -> None:
+    for schedule in islice(enumeration.swept_under_faults(), chunk * 5, None, SWEPT_EVERY):
         kept(schedule)
 
 
