@@ -5,17 +5,19 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qsl
 
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from gcp_emulator.wire import Boot, GuestEvent, PoweredOff, Reply, Request, ShutDown
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.schedule import Schedule
 from vm_agent.agent import Agent
-from vm_agent.app import create_app
+from vm_agent.app import behind_the_door, make_face
 from vm_agent.auth import ApiKey
 from vm_agent.deadman import Deadman
 from vm_agent.ending import CUT_OFF, Verdict
@@ -278,7 +280,7 @@ class Guest:
         await asyncio.sleep(seconds)
         self._leave = asyncio.Event()
         self.ledger = SyncedLedger(self.disk, synchronous=self.ledger_sync)
-        app = create_app(self._agent(self.ledger))
+        app = behind_the_door(_face(), self._agent(self.ledger))
         up, down = asyncio.Event(), asyncio.Event()
         said = {"lifespan.startup.complete": up, "lifespan.shutdown.complete": down, "lifespan.shutdown.failed": down}
         asked = iter([None, self._leave])
@@ -334,6 +336,12 @@ class Guest:
     def _new_id(self) -> str:
         self._runs_made = getattr(self, "_runs_made", 0) + 1
         return f"run-{self._runs_made}"
+
+
+@cache
+def _face() -> FastAPI:
+    """Made once, for it takes FastAPI a while: of all guests of a universe only ours has an agent, one at a time."""
+    return make_face()
 
 
 _JOBS = {mode: FunctionJob(function=f"main:{mode}") for mode in Mode}

@@ -102,7 +102,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def next_at(self) -> float:
         """When the next callback runs."""
-        self._collect_due()
+        if not self._ready:
+            self._collect_due()
         return self._now if self._ready else self._scheduled[0].when() if self._scheduled else math.inf
 
     def bury(self) -> None:
@@ -120,7 +121,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._born.clear()
 
     def _run_once(self) -> None:
-        self._collect_due()
+        if not self._ready or (self._scheduled and self._scheduled[0].when() <= self._now):
+            self._collect_due()
         if not self._ready:
             if not self._scheduled:
                 raise Deadlock(f"after {self.steps} steps, at {self._now:.3f} s, nothing will ever happen again")

@@ -6,7 +6,7 @@ S3  no stop hits the run of another key, and a sweep's no run at all, unless its
 S4  the IP never on two VMs, never taken from a live run  S5  no end is told that the ledger does not say
 S6  nothing without our label is touched                  C1  idle-billed seconds as promised (meter.py)
 L0  the VM is never on, or on its way, while nobody holds or owes its lease
-L1  when faults cease: VM off, IP as the policy says, lease free, with the sweep as the last net; and nobody says that it
+L1  when faults cease: VM off, IP as the policy says, lease free, with the sweep as last net; and nobody says that it
     left everything clean while the lease is its own
 
 What cannot be promised is in `NOT_PROMISED`: each time that it happens is counted, never passed over.
@@ -15,6 +15,7 @@ What cannot be promised is in `NOT_PROMISED`: each time that it happens is count
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from gcp_emulator.instances import RUNNING, TERMINATED
@@ -61,6 +62,8 @@ class Observer:
         self.violations: list[Violation] = []
         self.excused: Counter[str] = Counter()  # by the names of NOT_PROMISED
         self._starts: Counter[tuple[str, int]] = Counter()
+        self._guest = universe.guest()
+        self._heard = 0  # lines of the trace: whoever ends, says so there
         self._read = 0  # entries of the cloud's history
         self._cut: set[str] = set()  # whose run was live when another's stop landed
         self._judged: set[str] = set()  # the names of processes whose answer was heard
@@ -80,15 +83,16 @@ class Observer:
         """Behind every step."""
         universe = self.universe
         self.meter.look()
-        for guest in universe.guests.values():
-            if len(guest.jobs) > 1:
-                self.note("S2", f"live at once: {sorted(guest.jobs)}")
+        if len(self._guest.jobs) > 1:
+            self.note("S2", f"live at once: {sorted(self._guest.jobs)}")
         if universe.cloud.history.written != self._read:
             self._read_history()
             self._address_on_one_vm()
             self._how_long_on()
             self._on_with_a_lease()
-        self._hear_answers()
+        if len(universe.trace) != self._heard:
+            self._heard = len(universe.trace)
+            self._hear_answers()
 
     # --- the end -------------------------------------------------------------------------------------------------
 
@@ -126,7 +130,7 @@ class Observer:
 
     def _owed(self) -> Lease | None:
         """The lease, if somebody has it."""
-        lease = read_lease(self.universe.machine().metadata.get(LEASE_ATTRIBUTE))
+        lease = _lease(self.universe.machine().metadata.get(LEASE_ATTRIBUTE))
         return None if lease is None or lease.phase is Phase.FREE else lease
 
     def _hear_answers(self) -> None:
@@ -222,3 +226,6 @@ class Observer:
             return [state.upper() for (state,) in ledger.execute("SELECT state FROM runs WHERE key = ?", (key,))]
         finally:
             ledger.close()
+
+
+_lease = lru_cache(maxsize=64)(read_lease)
