@@ -6,7 +6,7 @@ from functools import cache
 from itertools import combinations, product
 from random import Random
 
-from tests.simulation.schedule import JOB_SECONDS, Event, Fault, Happening, Kind, Schedule
+from tests.simulation.schedule import CROWDS, JOB_SECONDS, Event, Fault, Happening, Kind, Schedule
 from tests.simulation.simulate import play
 
 LAST_EVENT_SECONDS = 40  # a run without faults takes thirty
@@ -21,6 +21,9 @@ RUN_DEAD_SECONDS = 935.0  # boot, timeout and grace: whatever the agent was aske
 
 
 UNANSWERED = (Kind.LOST, Kind.REPLY_LOST, Kind.LATE)
+
+
+_ALONE = [what for what in Happening if what not in CROWDS]
 
 
 @cache
@@ -62,7 +65,7 @@ def some_doubles(count: int) -> list[Schedule]:
 
 def happenings() -> list[Schedule]:
     """Every event, at every second of a run."""
-    return [Schedule(events=(Event(at, what),)) for what, at in product(Happening, range(LAST_EVENT_SECONDS))]
+    return [Schedule(events=(Event(at, what),)) for what, at in product(_ALONE, range(LAST_EVENT_SECONDS))]
 
 
 def called_off_while_unanswered() -> list[Schedule]:
@@ -94,13 +97,27 @@ def abandoned() -> list[Schedule]:
 
 def swept_under_faults() -> Iterator[Schedule]:
     """Every fault at every request of the sweep that finds what was left behind, at any request."""
+    for schedule, asked in _lone_sweeps():
+        for number, kind in product(asked, Kind):
+            yield replace(schedule, faults=(Fault(number, kind),))
+
+
+def swept_count() -> int:
+    """How many those are."""
+    return sum(len(asked) for _, asked in _lone_sweeps()) * len(Kind)
+
+
+@cache
+def _lone_sweeps() -> tuple[tuple[Schedule, tuple[int, ...]], ...]:
+    """One sweep each, when all that was left behind is dead, and the numbers of its requests and of those after it."""
+    sweeps = []
     for left in _left_behind():
         gone = any(event.happening is Happening.AGENT_GONE for event in left.events)
         come = Event(left.events[0].at + (RUN_DEAD_SECONDS if gone else LEASE_DEAD_SECONDS), Happening.SWEEP)
         schedule = Schedule(events=(*left.events, come))
-        asked = [number for number, at in enumerate(play(schedule).universe.crossed_at) if at >= come.at]
-        for number, kind in product(asked, Kind):
-            yield replace(schedule, faults=(Fault(number, kind),))
+        crossed = enumerate(play(schedule).universe.crossed_at)
+        sweeps.append((schedule, tuple(number for number, at in crossed if at >= come.at)))
+    return tuple(sweeps)
 
 
 def _left_behind() -> list[Schedule]:
@@ -111,6 +128,12 @@ def _left_behind() -> list[Schedule]:
     ]
 
 
+def crowded(seed: int, crowd: Happening) -> Schedule:
+    """What that seed says, with twenty orchestrators that begin at once."""
+    schedule = of_seed(seed)
+    return replace(schedule, events=(*schedule.events, Event(0, crowd)), job_seconds=JOB_SECONDS)
+
+
 def of_seed(seed: int) -> Schedule:
     """What this seed says: some faults, some events, and the order of all that is ready."""
     random = Random(seed)
@@ -119,8 +142,7 @@ def of_seed(seed: int) -> Schedule:
     frozen = any(fault.kind is Kind.PAUSE for fault in faults)
     span = AFTER_A_PAUSE_SECONDS if frozen or random.random() < LATE_EVENTS else LAST_EVENT_SECONDS
     events = tuple(
-        Event(round(random.uniform(0, span), 1), random.choice(list(Happening)))
-        for _ in range(random.choice(EVENTS_OF_A_SEED))
+        Event(round(random.uniform(0, span), 1), random.choice(_ALONE)) for _ in range(random.choice(EVENTS_OF_A_SEED))
     )
     return Schedule(faults, events, seed, random.choice(JOBS_OF_A_SEED))
 

@@ -154,6 +154,7 @@ class Execution:
     universe: Universe
     name: str
     key: str | None = None  # None: the execution's own
+    waits: timedelta = timedelta()  # for the lease
     attempts: list[Attempt] = field(default_factory=list)
     over: bool = False
     cancelled: bool = False
@@ -192,7 +193,11 @@ class Execution:
     def run_of(self, attempt: int, now: datetime) -> Run:
         """The orders, as wiring makes them of the settings."""
         settings = _SETTINGS.model_copy(
-            update={"cloud_run_execution": self.name, "cloud_run_task_attempt": attempt},
+            update={
+                "cloud_run_execution": self.name,
+                "cloud_run_task_attempt": attempt,
+                "wait_for_lease": self.waits,
+            },
         )
         run = make_run(settings, POLICY, mode=Mode.RUN, job=None, params={}, key=self.key, now=now)
         return replace(run, nonce=f"{self.name}-{attempt}")

@@ -33,12 +33,15 @@ class Happening(StrEnum):
     JOB_DELETED = "job-deleted"  # in Cloud Run: every orchestrator is killed, and never tried again
     OTHER_TRIGGER = "other-trigger"  # a second execution, of another key
     SAME_TRIGGER = "same-trigger"  # a second execution, of the same key
+    CROWD = "crowd"  # nineteen more executions at once, each of a key of its own, that wait for their turn
+    CROWD_OF_ONE_KEY = "crowd-of-one-key"  # nineteen more at once, of the same key
     SWEEP = "sweep"  # one more, now
     TWO_SWEEPS = "two-sweeps"  # at once
     AGENT_GONE = "agent-gone"  # and its dead-man with it, until the VM boots anew
 
 
-ORDERS = {Happening.OTHER_TRIGGER, Happening.SAME_TRIGGER, Happening.SWEEP, Happening.TWO_SWEEPS}
+CROWDS = (Happening.CROWD, Happening.CROWD_OF_ONE_KEY)
+ORDERS = {Happening.OTHER_TRIGGER, Happening.SAME_TRIGGER, Happening.SWEEP, Happening.TWO_SWEEPS, *CROWDS}
 DISTURBANCES = set(Happening) - ORDERS  # what counts as a fault
 
 

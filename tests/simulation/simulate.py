@@ -32,6 +32,7 @@ class Played:
     violations: list[Violation]
     excused: dict[str, int]  # by the names of observer.NOT_PROMISED
     swept: bool  # a sweep had to act
+    idle_seconds: float  # billed in one go at most, with no run live
 
     def __str__(self) -> str:
         return "\n".join(f"{told.at:9.3f}  {told.text}" for told in self.universe.trace)
@@ -54,7 +55,8 @@ def play(schedule: Schedule) -> Played:
         _until_all_is_quiet(loop, observer)
         observer.judge_the_end()
         swept = any(True for one in sweeper.sweeps for _ in one.put_right)
-        return Played(schedule, universe, executions, observer.violations, dict(observer.excused), swept)
+        idle = max((one.span.total_seconds() for one in observer.meter.stretches), default=0.0)
+        return Played(schedule, universe, executions, observer.violations, dict(observer.excused), swept, idle)
 
 
 def _until_all_is_quiet(loop: VirtualLoop, observer: Observer) -> None:
