@@ -9,7 +9,7 @@ from orchestrator.errors import MayflyError
 from orchestrator.events import Event
 from orchestrator.google_errors import Subject
 from orchestrator.policy import Policy
-from orchestrator.ports import Clock, Inventory, World
+from orchestrator.ports import Addresses, Clock, Inventory, World
 from orchestrator.seen import OUR_LABEL, Address, Listed, Listing, Machine
 from orchestrator.sweep import sweep
 from orchestrator.swept import Finding, Standing, SweepOrder, SweepReceipt
@@ -56,10 +56,15 @@ class SimulatedFleet:
         self.tell: Callable[[Event], None] = lambda _: None
         self._world = world
 
-    async def world(self, zone: str, tell: Callable[[Event], None]) -> World:
-        """All VMs of ours are in one zone here."""
+    def addresses(self, region: str) -> Addresses:
+        """All reserved addresses are in one region here."""
+        assert region == self._world.cloud.place.region
+        return self._world.addresses
+
+    async def world(self, zone: str, machine: Machine, tell: Callable[[Event], None]) -> World:
+        """All VMs of ours are in one zone here, and none was made for one run."""
         assert zone == self._world.cloud.place.zone
-        del tell
+        del machine, tell
         return self._world
 
 
