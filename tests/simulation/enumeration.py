@@ -16,6 +16,7 @@ EVENTS_OF_A_SEED = (0, 0, 1, 1, 2)
 JOBS_OF_A_SEED = (JOB_SECONDS, JOB_SECONDS, JOB_SECONDS, 250.0)
 LATE_EVENTS = 0.3  # of the seeds, though nobody is frozen
 LONG_JOB_SECONDS = 280.0  # a lease of 180 s, which nobody renews, is dead before its end
+CRASHES = 15  # of four attempts at one execution, and of the sweeps that come after them
 LEASE_DEAD_SECONDS = 215.0  # TTL, L, and a little
 RUN_DEAD_SECONDS = 935.0  # boot, timeout and grace: whatever the agent was asked for is over
 
@@ -75,6 +76,13 @@ def called_off_while_unanswered() -> list[Schedule]:
         for at, moment in enumerate(moments())
         for kind in UNANSWERED
     ]
+
+
+def crash_after_crash() -> list[Schedule]:
+    """A crash at every n-th request, of orchestrators and of the sweeps that come after the last of them."""
+    kinds = (Kind.CRASH_BEFORE, Kind.CRASH_AFTER)
+    spacings = product(range(2, boundaries()), kinds)
+    return [Schedule(tuple(Fault(at, kind) for at in range(n, (CRASHES + 1) * n, n))) for n, kind in spacings]
 
 
 def abandoned() -> list[Schedule]:

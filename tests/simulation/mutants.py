@@ -3,6 +3,7 @@
 A mutant replaces one function of the real code. It fails loudly when that is no longer there.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -17,7 +18,7 @@ from orchestrator.seen import Seen
 from orchestrator.trip import Trip
 from tests.simulation import sweeper
 from tests.simulation.guest import Guest
-from vm_agent import ledger
+from vm_agent import deadman, ledger
 from vm_agent.protocol import RunView
 
 
@@ -128,6 +129,15 @@ def _sweep_touches_all() -> Iterator[None]:
         yield
 
 
+def _dead_man_asleep() -> AbstractContextManager[Any]:
+    """The dead-man never turns the VM off."""
+
+    async def watch(_: deadman.Deadman, _power_off: object) -> None:
+        await asyncio.Event().wait()
+
+    return patch.object(deadman.Deadman, "watch", watch)
+
+
 MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "lost reply of start": _nothing_is_settled,
     "zombie's late stop": _late_stop,
@@ -139,4 +149,5 @@ MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "address off before the VM": _address_off_first,
     "sweep without asking the agent": _sweep_asks_nobody,
     "sweep without the label": _sweep_touches_all,
+    "dead-man asleep": _dead_man_asleep,
 }

@@ -69,6 +69,7 @@ def main() -> int:
         ("single faults", len(enumeration.singles()), enumeration.singles()),
         ("events", len(enumeration.happenings()), enumeration.happenings()),
         ("called off", len(enumeration.called_off_while_unanswered()), enumeration.called_off_while_unanswered()),
+        ("crashes", len(enumeration.crash_after_crash()), enumeration.crash_after_crash()),
         ("left behind", len(enumeration.abandoned()), enumeration.abandoned()),
         ("faulty sweeps", enumeration.swept_count(), enumeration.swept_under_faults()),
         ("twenty at once", CROWDED_SEEDS * len(CROWDS), (enumeration.crowded(*one) for one in crowds)),

@@ -77,6 +77,11 @@ def test_every_promise_is_kept_when_it_is_called_off_while_an_answer_is_out() ->
         kept(schedule)
 
 
+def test_every_promise_is_kept_whatever_dies_however_often() -> None:
+    for schedule in enumeration.crash_after_crash():
+        kept(schedule)
+
+
 @pytest.mark.parametrize("chunk", range(4))
 def test_every_promise_is_kept_when_nobody_but_the_sweep_comes_back(chunk: int) -> None:
     schedules = enumeration.abandoned()[chunk::4]
