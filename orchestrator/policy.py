@@ -65,6 +65,7 @@ class Policy:
     settle_after_sigterm: timedelta = seconds(0.4)  # what a request in flight may take before the STOP is sent
 
     # Sweeping.
+    sweep_period: timedelta = minutes(10)  # between two: nothing forgotten idles longer for want of one
     sweep_at_once: int = 8  # VMs: one that does not stop keeps few from their turn, and Google's rate limit is kept
 
     # Notifying. It comes last, and nothing waits for it for long.

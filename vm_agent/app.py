@@ -25,24 +25,35 @@ router = APIRouter()
 
 def create_app(agent: Agent) -> ASGIApp:
     """The whole app around this agent, its door included."""
+    return behind_the_door(make_face(), agent)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        agent.begin()
-        try:
-            yield
-        finally:
-            await agent.end()
 
-    app = FastAPI(title="Mayfly agent", version=agent.version, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.agent = agent
+def behind_the_door(face: FastAPI, agent: Agent) -> ASGIApp:
+    """That face, as this agent's."""
+    face.state.agent, face.version = agent, agent.version
+    return Door(face, credentials=agent.credentials, fence=agent.fence, heard=agent.deadman.word)
+
+
+def make_face() -> FastAPI:
+    """All paths; `state.agent` is whom they ask."""
+    app = FastAPI(title="Mayfly agent", lifespan=_lifespan, docs_url=None, redoc_url=None)
     for part in (router, run_routes.router, file_routes.router):
         app.include_router(part)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _misunderstood)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _crashed)
-    return Door(app, credentials=agent.credentials, fence=agent.fence, heard=agent.deadman.word)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(face: FastAPI) -> AsyncIterator[None]:
+    agent: Agent = face.state.agent
+    agent.begin()
+    try:
+        yield
+    finally:
+        await agent.end()
 
 
 @router.get("/")

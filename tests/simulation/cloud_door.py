@@ -35,9 +35,9 @@ class CloudDoor:
         self.region = f"/compute/v1/projects/{place.project}/regions/{place.region}"
         self.tried = SeeingThrough(policy, clock, self._wait)
 
-    async def get(self, path: str, subject: Subject) -> Json:
+    async def get(self, path: str, subject: Subject, **query: str) -> Json:
         """A resource, tried again."""
-        return await self.tried.read(lambda: self._json(Request("GET", path), self._policy.request, subject))
+        return await self.tried.read(lambda: self._json(Request("GET", path, query), self._policy.request, subject))
 
     async def change(self, path: str, subject: Subject, body: object = None, **query: str) -> None:
         """A change, seen through."""
@@ -84,7 +84,7 @@ class SimulatedMachines:
     async def look(self, name: str) -> Machine:
         """instances.get, timed by Google's clock, which is ours here."""
         shown = await self._door.get(self._path(name), self._door.place.vm(name, "look at"))
-        return _machine(shown, self._clock.now())
+        return machine_of(shown, self._clock.now())
 
     async def start(self, machine: Machine, again: Again | None = None) -> None:
         """instances.start."""
@@ -153,7 +153,7 @@ class SimulatedAddresses(GoogleAddresses):
         """addresses.get."""
         subject = Subject(f"look at the address {name}", f"There is no reserved address {name}.")
         shown = await self._door.get(f"{self._door.region}/addresses/{name}", subject)
-        return Address(name, shown["address"], tuple(shown.get("users", ())), shown.get("networkTier", "PREMIUM"))
+        return address_of(shown)
 
     async def _add(self, machine: Machine, address: Address) -> None:
         config = {
@@ -172,7 +172,8 @@ class SimulatedAddresses(GoogleAddresses):
         await self._door.change(path, subject, networkInterface=machine.nic, accessConfig=config.name)
 
 
-def _machine(shown: Json, seen_at: datetime) -> Machine:
+def machine_of(shown: Json, seen_at: datetime) -> Machine:
+    """The VM, as `instances.get` shows it."""
     metadata = {item["key"]: item["value"] for item in shown["metadata"].get("items", ())}
     [nic] = shown["networkInterfaces"]
     configs = [AccessConfig(config["name"], config.get("natIP")) for config in nic.get("accessConfigs", ())]
@@ -195,7 +196,14 @@ def _machine(shown: Json, seen_at: datetime) -> Machine:
         seen_at=seen_at.replace(microsecond=0),  # as the Date header has it
         nic=nic["name"],
         scheduling=scheduling,
+        labels=shown.get("labels", {}),
     )
+
+
+def address_of(shown: Json) -> Address:
+    """The reserved address, as `addresses.get` shows it."""
+    users, tier = tuple(shown.get("users", ())), shown.get("networkTier", "PREMIUM")
+    return Address(shown["name"], shown["address"], users, tier, shown.get("labels", {}))
 
 
 def _operation(shown: Json) -> Operation:

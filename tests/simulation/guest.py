@@ -5,16 +5,19 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qsl
 
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from gcp_emulator.wire import Boot, GuestEvent, PoweredOff, Reply, Request, ShutDown
 from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.schedule import Schedule
 from vm_agent.agent import Agent
-from vm_agent.app import create_app
+from vm_agent.app import behind_the_door, make_face
 from vm_agent.auth import ApiKey
 from vm_agent.deadman import Deadman
 from vm_agent.ending import CUT_OFF, Verdict
@@ -32,7 +35,6 @@ BEGINNING = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 STARTUP_SECONDS = 0.25  # of startup.sh, until the agent listens
 RESTART_SECONDS = 2.0  # of systemd, after the agent died
-JOB_SECONDS = 20.0
 END_SECONDS = 0.5  # of a job that is told to stop
 
 
@@ -41,6 +43,7 @@ class Surroundings(Protocol):
 
     loop: VirtualLoop
     folder: Path
+    schedule: Schedule
 
     def says(self, instance: str, event: GuestEvent) -> None:
         """Tell the cloud."""
@@ -145,7 +148,8 @@ class Job:
     def go(self) -> None:
         """Let it work."""
         self.guest.job_began(self.order)
-        self._later(JOB_SECONDS, Verdict(State.SUCCEEDED, result={"worked": self.order.run_id}))
+        worked = Verdict(State.SUCCEEDED, result={"worked": self.order.run_id})
+        self._later(self.guest.around.schedule.job_seconds, worked)
         if self.order.timeout_seconds:
             self._later(self.order.timeout_seconds, Verdict(State.TIMED_OUT))
 
@@ -221,6 +225,12 @@ class Guest:
             self._kill()
             self._begin(f"{name}'", RESTART_SECONDS)
 
+    def lose_agent(self) -> None:
+        """It is gone for this boot, and so is its dead-man."""
+        if self.process is not None:
+            self._kill()
+            self.process = Process(self.around.loop, f"{self.instance}, without an agent")
+
     def job_began(self, order: Order) -> None:
         """A job is at work."""
         assert self.ledger is not None
@@ -270,7 +280,7 @@ class Guest:
         await asyncio.sleep(seconds)
         self._leave = asyncio.Event()
         self.ledger = SyncedLedger(self.disk, synchronous=self.ledger_sync)
-        app = create_app(self._agent(self.ledger))
+        app = behind_the_door(_face(), self._agent(self.ledger))
         up, down = asyncio.Event(), asyncio.Event()
         said = {"lifespan.startup.complete": up, "lifespan.shutdown.complete": down, "lifespan.shutdown.failed": down}
         asked = iter([None, self._leave])
@@ -326,6 +336,12 @@ class Guest:
     def _new_id(self) -> str:
         self._runs_made = getattr(self, "_runs_made", 0) + 1
         return f"run-{self._runs_made}"
+
+
+@cache
+def _face() -> FastAPI:
+    """Made once, for it takes FastAPI a while: of all guests of a universe only ours has an agent, one at a time."""
+    return make_face()
 
 
 _JOBS = {mode: FunctionJob(function=f"main:{mode}") for mode in Mode}

@@ -41,6 +41,7 @@ def _likely() -> Iterator[Schedule]:
         iter(enumeration.happenings()),
         (_frozen(at) for at in requests),
         iter(enumeration.called_off_while_unanswered()),
+        iter(enumeration.abandoned()),
         (enumeration.of_seed(seed) for seed in count()),
     ]
     nothing = None

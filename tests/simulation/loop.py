@@ -7,6 +7,7 @@ A callback belongs to the process in whose context it was made: a killed process
 
 import asyncio
 import heapq
+import math
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -99,6 +100,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Run the next callback, at its time."""
         self._run_once()
 
+    def next_at(self) -> float:
+        """When the next callback runs."""
+        if not self._ready:
+            self._collect_due()
+        return self._now if self._ready else self._scheduled[0].when() if self._scheduled else math.inf
+
     def bury(self) -> None:
         """Close what will never run again, in silence: `finally` blocks find the world gone."""
         self.after_each = lambda: None
@@ -114,7 +121,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._born.clear()
 
     def _run_once(self) -> None:
-        self._collect_due()
+        if not self._ready or (self._scheduled and self._scheduled[0].when() <= self._now):
+            self._collect_due()
         if not self._ready:
             if not self._scheduled:
                 raise Deadlock(f"after {self.steps} steps, at {self._now:.3f} s, nothing will ever happen again")

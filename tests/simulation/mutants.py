@@ -3,6 +3,7 @@
 A mutant replaces one function of the real code. It fails loudly when that is no longer there.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -10,13 +11,14 @@ from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
-from orchestrator import claims, drive, goal, google_settling, ladder, moves
+from orchestrator import claims, drive, goal, google_settling, ladder, moves, seen, sweep
 from orchestrator.look import look_down
 from orchestrator.run import Run
 from orchestrator.seen import Seen
 from orchestrator.trip import Trip
+from tests.simulation import sweeper
 from tests.simulation.guest import Guest
-from vm_agent import ledger
+from vm_agent import deadman, ledger
 from vm_agent.protocol import RunView
 
 
@@ -115,6 +117,27 @@ def _address_off_first() -> AbstractContextManager[Any]:
     return patch.object(ladder, "RUNGS", tuple(rungs[name] for name in order))
 
 
+def _sweep_asks_nobody() -> AbstractContextManager[Any]:
+    """A sweep takes an expired lease for a dead run, whatever the agent shows."""
+    return patch.object(sweep, "live_run", lambda *_: None)
+
+
+@contextmanager
+def _sweep_touches_all() -> Iterator[None]:
+    """A sweep takes every VM for ours, with or without the label."""
+    with patch.object(seen, "_ours", lambda _: True), patch.object(sweeper, "OURS", ""):
+        yield
+
+
+def _dead_man_asleep() -> AbstractContextManager[Any]:
+    """The dead-man never turns the VM off."""
+
+    async def watch(_: deadman.Deadman, _power_off: object) -> None:
+        await asyncio.Event().wait()
+
+    return patch.object(deadman.Deadman, "watch", watch)
+
+
 MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "lost reply of start": _nothing_is_settled,
     "zombie's late stop": _late_stop,
@@ -124,4 +147,7 @@ MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "ledger without keys": _key_ignored,
     "every end a success": _believed,
     "address off before the VM": _address_off_first,
+    "sweep without asking the agent": _sweep_asks_nobody,
+    "sweep without the label": _sweep_touches_all,
+    "dead-man asleep": _dead_man_asleep,
 }

@@ -1,39 +1,41 @@
 """The omniscient observer: what must never be, looked for behind every step; and what must be in the end.
 
 S1  at most one accepted start per key and attempt        S2  no two live runs on one VM
-S3  no stop hits the run of another key, unless its sender was frozen between its look and the stop (then: counted)
-S4  the IP never on two VMs, never taken from a live run  S5  SUCCEEDED only if the ledger says so
-S6  nothing without our label is touched                  C1  no VM is on for longer than its limit and a little
+S3  no stop hits the run of another key, and a sweep's no run at all, unless its sender was frozen between its look and
+    the stop (then: counted); the run that it cut is INTERRUPTED, and never begun again
+S4  the IP never on two VMs, never taken from a live run  S5  no end is told that the ledger does not say
+S6  nothing without our label is touched                  C1  idle-billed seconds as promised (meter.py)
 L0  the VM is never on, or on its way, while nobody holds or owes its lease
-L1  when faults cease: VM off, IP as the policy says, lease free or expired
+L1  when faults cease: VM off, IP as the policy says, lease free, with the sweep as last net; and nobody says that it
+    left everything clean while the lease is its own
 
-What is not promised yet is in `NOT_YET`: each time that it happens is counted, never passed over.
+What cannot be promised is in `NOT_PROMISED`: each time that it happens is counted, never passed over.
 """
 
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import lru_cache
 from itertools import islice
 
 from gcp_emulator.instances import RUNNING, TERMINATED
-from orchestrator.lease import Phase, read_lease
-from orchestrator.run import Outcome
-from tests.simulation.platform import POLICY, Attempt, Execution
+from orchestrator.lease import Lease, Phase, read_lease
+from orchestrator.run import Outcome, Run
+from tests.simulation.meter import GOOGLE_IS_LATE, Meter, most_idle
+from tests.simulation.platform import Attempt, Execution, TaskProcess
+from tests.simulation.sweeper import Sweeper
 from tests.simulation.universe import BYSTANDER, Universe
 from vm_agent.process import Order
 from vm_agent.protocol import LEASE_ATTRIBUTE
 
-GOOGLE_IS_LATE = 30.0  # with a stop by maxRunDuration
-GRACE_AND_STOPPING = 120.0 + 40.0
 SETTLED_SECONDS = 60.0  # after which no request of a dead orchestrator is under way any more
 
 
-# What happened -> why it may, today.
-NOT_YET = {
-    "a clean-up owed": "no attempt is left that could come down (the execution was cancelled, or its last attempt "
-    "died): the dead-man or maxRunDuration turns the VM off, but the IP and the lease wait for the sweep, which this "
-    "simulation does not run yet",
+# These it has from the agent: of a run that nobody can tell the end of it says INTERRUPTED.
+_TOLD_BY_THE_LEDGER = {Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED, Outcome.TIMED_OUT}
+
+# What happened -> why it may.
+NOT_PROMISED = {
     "a stop from a frozen orchestrator": "Compute Engine's stop takes no precondition: who is frozen between look and "
     "stop for longer than the lease lives may hit the next run (docs/reliability.md, residual window)",
 }
@@ -54,14 +56,17 @@ class Violation:
 class Observer:
     """Watches one universe."""
 
-    def __init__(self, universe: Universe, executions: list[Execution]) -> None:
-        self.universe, self.executions = universe, executions
+    def __init__(self, universe: Universe, executions: list[Execution], sweeper: Sweeper) -> None:
+        self.universe, self.executions, self.sweeper = universe, executions, sweeper
+        self.meter = Meter(universe)
         self.violations: list[Violation] = []
-        self.excused: Counter[str] = Counter()  # by the names of NOT_YET
+        self.excused: Counter[str] = Counter()  # by the names of NOT_PROMISED
         self._starts: Counter[tuple[str, int]] = Counter()
+        self._guest = universe.guest()
+        self._heard = 0  # lines of the trace: whoever ends, says so there
         self._read = 0  # entries of the cloud's history
-        self._judged: set[tuple[str, int]] = set()
-        self._on_since: float | None = None
+        self._cut: set[str] = set()  # whose run was live when another's stop landed
+        self._judged: set[str] = set()  # the names of processes whose answer was heard
         self._over_at: float | None = None
         universe.on_job.append(self._job_began)
         universe.on_cut.append(self._address_taken)
@@ -77,30 +82,28 @@ class Observer:
     def look(self) -> None:
         """Behind every step."""
         universe = self.universe
-        for guest in universe.guests.values():
-            if len(guest.jobs) > 1:
-                self.note("S2", f"live at once: {sorted(guest.jobs)}")
+        self.meter.look()
+        if len(self._guest.jobs) > 1:
+            self.note("S2", f"live at once: {sorted(self._guest.jobs)}")
         if universe.cloud.history.written != self._read:
             self._read_history()
             self._address_on_one_vm()
             self._how_long_on()
             self._on_with_a_lease()
-        for execution in self.executions:
-            for attempt in execution.attempts:
-                if attempt.exit_code is not None and (execution.name, attempt.number) not in self._judged:
-                    self._judged.add((execution.name, attempt.number))
-                    self._judge_receipt(attempt)
+        if len(universe.trace) != self._heard:
+            self._heard = len(universe.trace)
+            self._hear_answers()
 
     # --- the end -------------------------------------------------------------------------------------------------
 
     def all_over(self) -> bool:
-        """All executions are over, none will be triggered any more, and no VM is on."""
-        if not all(execution.over for execution in self.executions):
+        """All executions and sweeps are over, the VM is off, and its lease is nobody's."""
+        at_work = not all(execution.over for execution in self.executions) or not self.sweeper.at_rest
+        if at_work or self.universe.machine().status != TERMINATED or self._owed() is not None:
             self._over_at = None
-            return False
-        if self._over_at is None:
+        elif self._over_at is None:
             self._over_at = self.universe.loop.time()
-        return all(vm.status == TERMINATED for vm in self.universe.cloud.world.instances.values())
+        return self._over_at is not None
 
     def quiet_at(self) -> float:
         """When all that was sent has landed, and every event has happened."""
@@ -109,27 +112,45 @@ class Observer:
 
     def judge_the_end(self) -> None:
         """What must be once the faults have ceased."""
-        vm, now = self.universe.machine(), self.universe.now
+        vm, lease = self.universe.machine(), self._owed()
         if vm.status != TERMINATED:
             self.note("L1", f"the VM is {vm.status}")
-        lease = read_lease(vm.metadata.get(LEASE_ATTRIBUTE))
-        if lease is not None and lease.phase is not Phase.FREE:
-            assert lease.expires_at is not None
-            if lease.expires_at > now + POLICY.lease_ttl:
-                self.note("L1", f"the lease is {lease.phase} until {lease.expires_at}")
-        owed = lease is not None and lease.phase is not Phase.FREE
-        if owed and all(execution.attempts[-1].exit_code == 0 for execution in self.executions):
-            self.note("L1", f"all is said to be well, and the lease is {lease.phase if lease else None}")
-        elif owed:
-            self.excused["a clean-up owed"] += 1
+        if lease is not None:
+            self.note("L1", f"the lease is {lease.phase}, of {lease.holder}")
         elif vm.access_config is not None:
             self.note("L1", f"the lease is free, and the IP {vm.external_ip} is still on the VM")
+        for idle in self.meter.stretches:
+            most = most_idle(self.universe.schedule, idle)
+            if most is not None and idle.span > most:
+                self.note("C1", f"{idle.span} on and idle, from {idle.since:%H:%M:%S}; no more than {most} is promised")
+        for key in self._cut:
+            states = self._in_ledger(key)
+            if states not in (["INTERRUPTED"], ["SUCCEEDED"]):
+                self.note("S3", f"the run of {key} was cut by another's stop, and its ledger says {states}")
+
+    def _owed(self) -> Lease | None:
+        """The lease, if somebody has it."""
+        lease = _lease(self.universe.machine().metadata.get(LEASE_ATTRIBUTE))
+        return None if lease is None or lease.phase is Phase.FREE else lease
+
+    def _hear_answers(self) -> None:
+        for attempt in (one for execution in self.executions for one in execution.attempts[-1:]):
+            if attempt.exit_code is not None and attempt.process.name not in self._judged:
+                self._judged.add(attempt.process.name)
+                self._judge_receipt(attempt)
+        for sweep in self.sweeper.sweeps:
+            if sweep.exit_code is not None and sweep.process.name not in self._judged:
+                self._judged.add(sweep.process.name)
+                if any(sweep.put_right):
+                    self._judge_clean(sweep.process.name, sweep.process.name)
 
     # --- single promises -----------------------------------------------------------------------------------------
 
     def _job_began(self, instance: str, order: Order, key: tuple[str, int]) -> None:
         del instance
         self._starts[key] += 1
+        if key[1] > 1:
+            self.note("S3", f"{key} was begun again, though it may not be (ON_INTERRUPT=fail)")
         if self._starts[key] > 1:
             self.note("S1", f"{key} was started again, as {order.run_id}")
 
@@ -139,20 +160,22 @@ class Observer:
             if cut_off and self.universe.guests[vm.key].jobs and vm.internal_ip == self.universe.led_to.get(ip):
                 self.note("S4", f"{ip} was taken from a live run on {vm.name}")
 
-    def _stop_landed(self, attempt: Attempt, frozen: bool) -> None:
+    def _stop_landed(self, attempt: TaskProcess, frozen: bool) -> None:
         for _, key in self.universe.live_keys():
-            if attempt.run is None or key == attempt.run.key:
+            if attempt.may_stop(key):
                 continue
+            self._cut.add(key)
             if frozen:
                 self.excused["a stop from a frozen orchestrator"] += 1
             else:
                 self.note("S3", f"{attempt.process.name} stopped a run of {key}")
 
     def _on_with_a_lease(self) -> None:
-        vm = self.universe.machine()
-        lease = read_lease(vm.metadata.get(LEASE_ATTRIBUTE))
-        if vm.status != TERMINATED and (lease is None or lease.phase is Phase.FREE):
-            self.note("L0", f"the VM is {vm.status}, and nobody has its lease")
+        status, lease = self.universe.machine().status, self._owed()
+        if status != TERMINATED and lease is None:
+            self.note("L0", f"the VM is {status}, and nobody has its lease")
+        if lease is not None and lease.run_deadline is not None:
+            self.meter.saw_deadline(lease.run_deadline)
 
     def _address_on_one_vm(self) -> None:
         held = Counter(vm.external_ip for vm in self.universe.cloud.world.instances.values() if vm.external_ip)
@@ -161,14 +184,12 @@ class Observer:
                 self.note("S4", f"{ip} is on {count} VMs")
 
     def _how_long_on(self) -> None:
-        vm, now = self.universe.machine(), self.universe.loop.time()
-        if vm.status == TERMINATED:
-            self._on_since = None
-        elif self._on_since is None:
-            self._on_since = now
-        limit = _limit(self.executions)
-        if self._on_since is not None and limit is not None and now - self._on_since > limit:
-            self.note("C1", f"the VM is on for more than {limit:.0f} s")
+        longest = max((run.max_run for run in self._runs()), default=None)
+        if longest is not None and self.meter.on > longest + GOOGLE_IS_LATE:
+            self.note("C1", f"the VM is on for longer than its own limit, {longest}")
+
+    def _runs(self) -> list[Run]:
+        return [attempt.run for execution in self.executions for attempt in execution.attempts if attempt.run]
 
     def _read_history(self) -> None:
         history = self.universe.cloud.history
@@ -179,11 +200,20 @@ class Observer:
         self._read = history.written
 
     def _judge_receipt(self, attempt: Attempt) -> None:
-        if attempt.receipt is None or attempt.receipt.outcome is not Outcome.SUCCEEDED:
+        receipt, run = attempt.receipt, attempt.run
+        if receipt is None or run is None:
             return
-        states = self._in_ledger(attempt.receipt.run_key)
-        if "SUCCEEDED" not in states:
-            self.note("S5", f"{attempt.process.name} said succeeded, the ledger says {states or 'nothing'}")
+        if receipt.outcome in _TOLD_BY_THE_LEDGER:
+            states = self._in_ledger(receipt.run_key)
+            if receipt.outcome.name not in states:
+                self.note("S5", f"{attempt.process.name} said {receipt.outcome}, the ledger says {states or 'nothing'}")
+        if receipt.cleanup == "confirmed":
+            self._judge_clean(attempt.process.name, run.nonce)
+
+    def _judge_clean(self, who: str, nonce: str) -> None:
+        lease = self._owed()
+        if lease is not None and lease.nonce == nonce:
+            self.note("L1", f"{who} says that it left everything clean, and has the lease ({lease.phase})")
 
     def _in_ledger(self, key: str) -> list[str]:
         """What a power cut now would leave."""
@@ -198,8 +228,4 @@ class Observer:
             ledger.close()
 
 
-def _limit(executions: list[Execution]) -> float | None:
-    runs = [attempt.run for execution in executions for attempt in execution.attempts if attempt.run]
-    longest = max((run.max_run for run in runs), default=None)
-    start: timedelta = POLICY.start
-    return None if longest is None else (longest + start).total_seconds() + GOOGLE_IS_LATE + GRACE_AND_STOPPING
+_lease = lru_cache(maxsize=64)(read_lease)

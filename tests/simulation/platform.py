@@ -57,11 +57,11 @@ class SimulatedWorld:
     def __init__(self, universe: Universe, sender: Sender, door: AgentDoor) -> None:
         self.policy: Policy = POLICY
         self.clock: Clock = VirtualClock(universe.loop)
-        cloud = CloudDoor(universe, sender, _PLACE, POLICY, self.clock)
-        machines = SimulatedMachines(cloud, self.clock)
+        self.cloud = CloudDoor(universe, sender, _PLACE, POLICY, self.clock)
+        machines = SimulatedMachines(self.cloud, self.clock)
         self.machines: Machines = machines
-        self.leases: Leases = SimulatedLeases(cloud)
-        self.addresses: Addresses = SimulatedAddresses(cloud, machines)
+        self.leases: Leases = SimulatedLeases(self.cloud)
+        self.addresses: Addresses = SimulatedAddresses(self.cloud, machines)
         self.creation = None
         self._door, self._clients = door, dict[str, AgentClient]()
         self.agent: Callable[[str], Agent] = self._client
@@ -75,23 +75,15 @@ class SimulatedWorld:
 
 
 @dataclass
-class Attempt:
-    """One process of one task."""
+class TaskProcess:
+    """One process of one Cloud Run task: it can be asked to leave, and it can be killed."""
 
-    execution: "Execution"
-    number: int  # 0 for the first, as CLOUD_RUN_TASK_ATTEMPT has it
+    universe: Universe
     process: Process
     called_off: asyncio.Event = field(default_factory=asyncio.Event)
-    run: Run | None = None
-    receipt: Receipt | None = None
-    error: str | None = None
     exit_code: int | None = None
     door: AgentDoor | None = None
     frozen_since_look: bool = False
-
-    def begin(self) -> None:
-        """As `mayfly run` does, behind the reading of settings."""
-        self.process.spawn(self._work(), "drive")
 
     def sigterm(self) -> None:
         """And, ten seconds later, SIGKILL."""
@@ -103,28 +95,56 @@ class Attempt:
         """SIGKILL."""
         if self.exit_code is None:
             self.process.kill()
-            self._over(137)
+            self.over(137, "killed")
 
-    async def _work(self) -> None:
-        universe = self.execution.universe
-        self.door = AgentDoor(Sender(universe, self))
-        world = SimulatedWorld(universe, Sender(universe, self), self.door)
-        self.run = self.execution.run_of(self.number, world.clock.now())
-        try:
-            self.receipt = await drive(self.run, world, self.called_off)
-            self._over(self.receipt.exit_code)
-        except MayflyError as error:
-            self.error = str(error)
-            self._over(int(error.exit))
-
-    def _over(self, exit_code: int) -> None:
+    def over(self, exit_code: int, outcome: object) -> None:
+        """It is no more: its kernel closes what it had open."""
         self.exit_code = exit_code
-        outcome = self.receipt.outcome if self.receipt else self.error
-        self.execution.universe.tell(f"{self.process.name} ended with {exit_code}: {outcome}")
+        self.universe.tell(f"{self.process.name} ended with {exit_code}: {outcome}")
         self.process.kill()
         if self.door is not None:
             self.door.orchestrator_died()
+
+    def see_the_world(self) -> SimulatedWorld:
+        """Its own connections to everything."""
+        self.door = AgentDoor(Sender(self.universe, self))
+        return SimulatedWorld(self.universe, Sender(self.universe, self), self.door)
+
+    def may_stop(self, key: str) -> bool:
+        """Whether a run of that key is its own to stop."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class Attempt(TaskProcess):
+    """One try of one execution's task."""
+
+    execution: "Execution"
+    number: int  # 0 for the first, as CLOUD_RUN_TASK_ATTEMPT has it
+    run: Run | None = None
+    receipt: Receipt | None = None
+
+    def begin(self) -> None:
+        """As `mayfly run` does, behind the reading of settings."""
+        self.process.spawn(self._work(), "drive")
+
+    def over(self, exit_code: int, outcome: object) -> None:
+        """Cloud Run hears of it."""
+        super().over(exit_code, outcome)
         self.execution.ended(self)
+
+    def may_stop(self, key: str) -> bool:
+        """Its own key's, whichever attempt began it."""
+        return self.run is None or key == self.run.key
+
+    async def _work(self) -> None:
+        world = self.see_the_world()
+        self.run = self.execution.run_of(self.number, world.clock.now())
+        try:
+            self.receipt = await drive(self.run, world, self.called_off)
+            self.over(self.receipt.exit_code, self.receipt.outcome)
+        except MayflyError as error:
+            self.over(int(error.exit), error)
 
 
 @dataclass
@@ -134,6 +154,7 @@ class Execution:
     universe: Universe
     name: str
     key: str | None = None  # None: the execution's own
+    waits: timedelta = timedelta()  # for the lease
     attempts: list[Attempt] = field(default_factory=list)
     over: bool = False
     cancelled: bool = False
@@ -146,13 +167,19 @@ class Execution:
         else:
             self.over = True
 
+    def delete(self) -> None:
+        """As when its job is deleted, or its region is gone: SIGKILL, and no further attempt."""
+        self.cancelled = self.over = True
+        if self.attempts:
+            self.attempts[-1].killed()
+
     def begin(self) -> None:
         """The next attempt's process starts."""
         if self.cancelled:
             return
         number = len(self.attempts)
         process = Process(self.universe.loop, f"{self.name}/{number}")
-        self.attempts.append(Attempt(self, number, process))
+        self.attempts.append(Attempt(self.universe, process, execution=self, number=number))
         self.attempts[-1].begin()
 
     def ended(self, attempt: Attempt) -> None:
@@ -166,7 +193,11 @@ class Execution:
     def run_of(self, attempt: int, now: datetime) -> Run:
         """The orders, as wiring makes them of the settings."""
         settings = _SETTINGS.model_copy(
-            update={"cloud_run_execution": self.name, "cloud_run_task_attempt": attempt},
+            update={
+                "cloud_run_execution": self.name,
+                "cloud_run_task_attempt": attempt,
+                "wait_for_lease": self.waits,
+            },
         )
         run = make_run(settings, POLICY, mode=Mode.RUN, job=None, params={}, key=self.key, now=now)
         return replace(run, nonce=f"{self.name}-{attempt}")

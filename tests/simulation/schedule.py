@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+JOB_SECONDS = 20.0  # what a job takes, unless the schedule says otherwise
+
 
 class Kind(StrEnum):
     """What can happen to one request at the border between the orchestrator and the world."""
@@ -28,8 +30,19 @@ class Happening(StrEnum):
     PARTITIONED = "partitioned"  # the VM's address answers nobody, for a while
     AGENT_KILLED = "agent-killed"  # and started again, by systemd
     CALLED_OFF = "called-off"  # a person cancels every execution: SIGTERM, and no further attempt
+    JOB_DELETED = "job-deleted"  # in Cloud Run: every orchestrator is killed, and never tried again
     OTHER_TRIGGER = "other-trigger"  # a second execution, of another key
     SAME_TRIGGER = "same-trigger"  # a second execution, of the same key
+    CROWD = "crowd"  # nineteen more executions at once, each of a key of its own, that wait for their turn
+    CROWD_OF_ONE_KEY = "crowd-of-one-key"  # nineteen more at once, of the same key
+    SWEEP = "sweep"  # one more, now
+    TWO_SWEEPS = "two-sweeps"  # at once
+    AGENT_GONE = "agent-gone"  # and its dead-man with it, until the VM boots anew
+
+
+CROWDS = (Happening.CROWD, Happening.CROWD_OF_ONE_KEY)
+ORDERS = {Happening.OTHER_TRIGGER, Happening.SAME_TRIGGER, Happening.SWEEP, Happening.TWO_SWEEPS, *CROWDS}
+DISTURBANCES = set(Happening) - ORDERS  # what counts as a fault
 
 
 @dataclass(frozen=True)
@@ -61,10 +74,13 @@ class Schedule:
     faults: tuple[Fault, ...] = ()
     events: tuple[Event, ...] = ()
     seed: int | None = None
+    job_seconds: float = JOB_SECONDS
 
     def __str__(self) -> str:
         words = [*map(str, self.faults), *map(str, self.events)]
-        return " ".join([*words, *([f"seed={self.seed}"] if self.seed is not None else [])]) or "nominal"
+        words += [f"job={self.job_seconds:g}"] if self.job_seconds != JOB_SECONDS else []
+        words += [f"seed={self.seed}"] if self.seed is not None else []
+        return " ".join(words) or "nominal"
 
     def met_by(self, request: int) -> Kind | None:
         """The fault that the n-th request meets."""
@@ -73,14 +89,16 @@ class Schedule:
 
 def parse(line: str) -> Schedule:
     """Read the one-line form. Raises ValueError."""
-    faults, events, seed = [], [], None
+    faults, events, seed, job_seconds = [], [], None, JOB_SECONDS
     for word in line.split():
         if found := re.fullmatch(r"(\d+):([\w-]+)", word):
             faults.append(Fault(int(found[1]), Kind(found[2])))
         elif found := re.fullmatch(r"@([\d.]+):([\w-]+)", word):
             events.append(Event(float(found[1]), Happening(found[2])))
+        elif found := re.fullmatch(r"job=([\d.]+)", word):
+            job_seconds = float(found[1])
         elif found := re.fullmatch(r"seed=(\d+)", word):
             seed = int(found[1])
         elif word != "nominal":
             raise ValueError(f"no such word in a schedule: {word!r}")
-    return Schedule(tuple(faults), tuple(events), seed)
+    return Schedule(tuple(faults), tuple(events), seed, job_seconds)

@@ -1,4 +1,4 @@
-"""`make sim`: every single fault, every event, every pair of faults, then seeds; or one schedule, with its trace.
+"""`make sim`: every single fault, event, sweep and pair of faults, crowds, seeds; or one schedule, with its trace.
 
 python -m tests.simulation.sim [--seeds N] [--doubles N] [--seed N | --schedule LINE]
 """
@@ -10,20 +10,51 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from dataclasses import dataclass, field
+from itertools import islice, product
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from tests.simulation import enumeration
-from tests.simulation.observer import NOT_YET
-from tests.simulation.schedule import Schedule, parse
+from tests.simulation.observer import NOT_PROMISED
+from tests.simulation.schedule import CROWDS, Schedule, parse
 from tests.simulation.simulate import play
 
 CHUNK = 50
 SEEDS = 20_000
+CROWDED_SEEDS = 20
 
 console = Console()
+
+
+@dataclass
+class Tally:
+    """What came of some schedules."""
+
+    played: int = 0
+    swept: int = 0  # in which a sweep had to act
+    idle_seconds: float = 0.0  # billed in one go at most, with no run live
+    seconds: float = 0.0
+    broken: list[tuple[str, str]] = field(default_factory=list)  # the schedule, and its first violation
+    excused: Counter[str] = field(default_factory=Counter)  # by the names of observer.NOT_PROMISED
+
+    def add(self, other: "Tally") -> None:
+        """Take these in; `seconds` is not theirs to add: they ran side by side."""
+        self.played, self.swept = self.played + other.played, self.swept + other.swept
+        self.idle_seconds = max(self.idle_seconds, other.idle_seconds)
+        self.broken += other.broken
+        self.excused += other.excused
+
+
+class Speed(ProgressColumn):
+    """Schedules per second."""
+
+    def render(self, task: Task) -> Text:
+        """As the last seconds were."""
+        return Text(f"{task.finished_speed or task.speed or 0:.0f}/s")
 
 
 def main() -> int:
@@ -33,20 +64,29 @@ def main() -> int:
     if arguments.schedule is not None or arguments.seed is not None:
         return _replay(enumeration.of_seed(arguments.seed) if arguments.schedule is None else parse(arguments.schedule))
     doubles = enumeration.double_count() if arguments.doubles is None else arguments.doubles
-    parts = [
-        ("single faults", len(enumeration.singles()), iter(enumeration.singles())),
-        ("events", len(enumeration.happenings()), iter(enumeration.happenings())),
-        ("called off", len(enumeration.called_off_while_unanswered()), iter(enumeration.called_off_while_unanswered())),
-        ("double faults", doubles, islice(enumeration.doubles(), doubles)),
+    crowds = product(range(CROWDED_SEEDS), CROWDS)
+    parts: list[tuple[str, int, Iterable[Schedule]]] = [
+        ("single faults", len(enumeration.singles()), enumeration.singles()),
+        ("events", len(enumeration.happenings()), enumeration.happenings()),
+        ("called off", len(enumeration.called_off_while_unanswered()), enumeration.called_off_while_unanswered()),
+        ("crashes", len(enumeration.crash_after_crash()), enumeration.crash_after_crash()),
+        ("left behind", len(enumeration.abandoned()), enumeration.abandoned()),
+        ("faulty sweeps", enumeration.swept_count(), enumeration.swept_under_faults()),
+        ("twenty at once", CROWDED_SEEDS * len(CROWDS), (enumeration.crowded(*one) for one in crowds)),
+        ("double faults", doubles, _doubles(arguments.doubles)),
         ("seeds", arguments.seeds, map(enumeration.of_seed, range(arguments.seeds))),
     ]
-    return _play_all(parts)
+    return _play_all([part for part in parts if part[1]])
+
+
+def _doubles(count: int | None) -> Iterable[Schedule]:
+    return enumeration.doubles() if count is None else enumeration.some_doubles(count)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make sim", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many seeds ({SEEDS})")
-    parser.add_argument("--doubles", type=int, help="how many of the pairs of faults (all)")
+    parser.add_argument("--doubles", type=int, help="how many of the pairs of faults, a fixed sample (all)")
     one = parser.add_mutually_exclusive_group()
     one.add_argument("--seed", type=int, help="replay what this seed makes")
     one.add_argument("--schedule", help="replay this one: '12:lost @35:preempted seed=7'")
@@ -57,49 +97,67 @@ def _replay(schedule: Schedule) -> int:
     played = play(schedule)
     console.print(f"{schedule}\n", markup=False, highlight=False)
     console.print(str(played), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\nbilled and idle in one go: {played.idle_seconds:.0f} s at most", markup=False, highlight=False)
     for name, count in played.excused.items():
-        console.print(f"\nnot promised yet ({count}): {name}: {NOT_YET[name]}", markup=False)
-    console.print("\nevery promise was kept" if not played.violations else "\nBROKEN", markup=False)
+        console.print(f"not promised ({count}): {name}: {NOT_PROMISED[name]}", markup=False)
+    console.print("every promise was kept" if not played.violations else "BROKEN", markup=False)
     return int(bool(played.violations))
 
 
-def _play_all(parts: list[tuple[str, int, Iterator[Schedule]]]) -> int:
-    began, count = time.monotonic(), 0
-    broken: list[tuple[str, str]] = []
-    excused: Counter[str] = Counter()
-    columns = (TextColumn("{task.description:14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def _play_all(parts: list[tuple[str, int, Iterable[Schedule]]]) -> int:
+    columns = (TextColumn("{task.description:14}"), BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn())
+    tallies: dict[str, Tally] = {}
     with Progress(*columns, console=console) as progress, ProcessPoolExecutor() as pool:
         for name, total, schedules in parts:
-            task = progress.add_task(name, total=total)
-            for lines in _batches(_chunks(schedules), 64):
-                for played, wrong, owed in pool.map(_play_chunk, lines):
-                    count += played
-                    broken += wrong
-                    excused.update(owed)
-                    progress.advance(task, played)
-    seconds = time.monotonic() - began
-    for line, what in broken:
+            task, tally, began = progress.add_task(name, total=total), Tally(), time.monotonic()
+            for batch in _batches(_chunks(schedules), 64):
+                for some in pool.map(_play_chunk, batch):
+                    tally.add(some)
+                    progress.advance(task, some.played)
+            tally.seconds, tallies[name] = time.monotonic() - began, tally
+    return _report(tallies)
+
+
+def _report(tallies: dict[str, Tally]) -> int:
+    everything = Tally()
+    table = Table("", "schedules", "broken", "swept", "idle s at most", "schedules/s")
+    for name, tally in tallies.items():
+        everything.add(tally)
+        everything.seconds += tally.seconds
+        table.add_row(*_row(name, tally))
+    table.add_section()
+    table.add_row(*_row("all", everything))
+    console.print(table)
+    for line, what in everything.broken:
         console.print(f"BROKEN {what}\n  make sim SCHEDULE='{line}'", markup=False, soft_wrap=True)
-    for name, times in excused.items():
-        console.print(f"not promised yet, {times} times: {name}: {NOT_YET[name]}", markup=False)
-    console.print(f"{count} schedules in {seconds:.0f} s, {count / seconds:.0f} schedules/s, {len(broken)} broken")
-    return int(bool(broken))
+    for name, times in everything.excused.items():
+        console.print(f"not promised, {times} times: {name}: {NOT_PROMISED[name]}", markup=False)
+    return int(bool(everything.broken))
 
 
-def _play_chunk(lines: list[str]) -> tuple[int, list[tuple[str, str]], Counter[str]]:
-    """In a process of its own: (how many, the broken ones with their first violation, what was excused)."""
+def _row(name: str, tally: Tally) -> tuple[str, ...]:
+    speed = tally.played / tally.seconds if tally.seconds else 0.0
+    figures = (tally.played, len(tally.broken), tally.swept, round(tally.idle_seconds), round(speed))
+    return (name, *(f"{figure:,}" for figure in figures))
+
+
+def _play_chunk(lines: list[str]) -> Tally:
+    """In a process of its own."""
     logging.disable(logging.CRITICAL)
-    broken, excused = [], Counter[str]()
+    tally = Tally()
     for line in lines:
+        tally.played += 1
         try:
             played = play(parse(line))
         except Exception as mistake:  # noqa: BLE001 - a schedule that cannot be played is a finding too
-            broken.append((line, repr(mistake)))
+            tally.broken.append((line, repr(mistake)))
             continue
-        excused.update(played.excused)
+        tally.swept += played.swept
+        tally.idle_seconds = max(tally.idle_seconds, played.idle_seconds)
+        tally.excused.update(played.excused)
         if played.violations:
-            broken.append((line, str(played.violations[0])))
-    return len(lines), broken, excused
+            tally.broken.append((line, str(played.violations[0])))
+    return tally
 
 
 def _chunks(schedules: Iterable[Schedule]) -> Iterator[list[str]]:

@@ -3,18 +3,22 @@
 import logging
 import sys
 from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 
 from tests.simulation import enumeration
+from tests.simulation.events import CROWD
 from tests.simulation.hunt import hunt
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.observer import NOT_YET
-from tests.simulation.schedule import Kind, Schedule, parse
+from tests.simulation.observer import NOT_PROMISED
+from tests.simulation.schedule import CROWDS, Event, Happening, Kind, Schedule, parse
 from tests.simulation.simulate import Played, play
 
 SEEDS, CHUNK = 2000, 100
+CROWDED_SEEDS = 4
 DOUBLES = 400  # a fixed sample; `make sim` plays them all
+SWEPT_EVERY = 80  # of the faults at a sweep's requests, likewise
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +33,13 @@ def kept(schedule: Schedule) -> Played:
     """Play it, and see every promise kept."""
     played = play(schedule)
     assert not played.violations, _report(played)
-    assert played.excused.keys() <= NOT_YET.keys()
+    assert played.excused.keys() <= NOT_PROMISED.keys()
     return played
+
+
+def began(played: Played) -> int:
+    """How many jobs began to work."""
+    return sum(told.text.startswith("job of ") for told in played.universe.trace)
 
 
 def _report(played: Played) -> str:
@@ -68,10 +77,48 @@ def test_every_promise_is_kept_when_it_is_called_off_while_an_answer_is_out() ->
         kept(schedule)
 
 
+def test_every_promise_is_kept_whatever_dies_however_often() -> None:
+    for schedule in enumeration.crash_after_crash():
+        kept(schedule)
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_every_promise_is_kept_when_nobody_but_the_sweep_comes_back(chunk: int) -> None:
+    schedules = enumeration.abandoned()[chunk::4]
+    swept = [kept(schedule).swept for schedule in schedules]
+    assert sum(swept) > len(schedules) // 4, "the sweep had next to nothing to do"
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_every_promise_is_kept_when_the_sweep_itself_meets_a_fault(chunk: int) -> None:
+    for schedule in islice(enumeration.swept_under_faults(), chunk * 5, None, SWEPT_EVERY):
+        kept(schedule)
+
+
 @pytest.mark.parametrize("chunk", range(4))
 def test_every_promise_is_kept_under_two_faults(chunk: int) -> None:
     for schedule in enumeration.some_doubles(DOUBLES)[chunk::4]:
         kept(schedule)
+
+
+def test_of_twenty_orchestrators_with_one_key_one_starts_the_run_and_all_tell_its_end() -> None:
+    played = kept(Schedule(events=(Event(0, Happening.CROWD_OF_ONE_KEY),)))
+    assert [execution.attempts[-1].exit_code for execution in played.executions] == [0] * CROWD
+    assert began(played) == 1
+
+
+def test_of_twenty_orchestrators_with_a_key_each_all_that_wait_have_their_turn() -> None:
+    played = kept(Schedule(events=(Event(0, Happening.CROWD),)))
+    first, *others = [execution.attempts[-1].exit_code for execution in played.executions]
+    assert others == [0] * (CROWD - 1)
+    assert first in {0, 6}, "it waits for nobody: it comes first, or leaves"
+    assert began(played) == [first, *others].count(0)
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_every_promise_is_kept_when_twenty_orchestrators_begin_at_once(crowd: Happening) -> None:
+    for seed in range(CROWDED_SEEDS):
+        kept(enumeration.crowded(seed, crowd))
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))

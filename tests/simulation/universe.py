@@ -29,12 +29,18 @@ from gcp_emulator.wire import (
     Silence,
     Unforward,
 )
+from orchestrator.lease import Lease, Phase
 from tests.simulation.guest import BEGINNING, Disk, Guest
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.schedule import Happening, Kind, Schedule
 from vm_agent.process import Order
+from vm_agent.protocol import LEASE_ATTRIBUTE
 
-BYSTANDER = "not-ours"  # a VM without our label, which nothing of ours may touch
+BYSTANDER = "not-ours"  # a VM without our label, with a dead lease and an address: nothing of ours may touch it
+THEIR_ADDRESS = "not-our-ip"
+_LEFT = Lease(
+    1, "gone", "key", phase=Phase.INVOKING, address=THEIR_ADDRESS, expires_at=BEGINNING - timedelta(minutes=1)
+)
 
 SPANS = Latency(
     provisioning=(0.5, 3),
@@ -81,11 +87,14 @@ class Universe:
         seed = Seed(
             instances=(
                 InstanceSeed(DEMO_INSTANCE, **ours),
-                InstanceSeed(BYSTANDER, status="TERMINATED"),
+                InstanceSeed(
+                    BYSTANDER, status="RUNNING", address=THEIR_ADDRESS, metadata={LEASE_ATTRIBUTE: _LEFT.to_json()}
+                ),
             ),
-            addresses=(AddressSeed(DEMO_ADDRESS),),
+            addresses=(AddressSeed(DEMO_ADDRESS), AddressSeed(THEIR_ADDRESS)),
         )
         self.cloud = Cloud(seed, BEGINNING, latency=SPANS if seeded else STEADY, random=self.random)
+        [self._ours] = [vm for vm in self.cloud.world.instances.values() if vm.name == DEMO_INSTANCE]
         self.guests = {key: Guest(key, self, Disk(folder / f"{name(key)}.db")) for key in self.cloud.machines()}
         self.forwarded: dict[str, str] = {}  # external IP -> internal
         self.requests = 0  # that orchestrators made so far: the boundaries that faults are counted by
@@ -106,13 +115,13 @@ class Universe:
         """Google's clock."""
         return BEGINNING + timedelta(seconds=self.loop.time())
 
-    def machine(self, name: str = DEMO_INSTANCE) -> Instance:
-        """The model's own record of that VM."""
-        return next(vm for vm in self.cloud.world.instances.values() if vm.name == name)
+    def machine(self) -> Instance:
+        """The model's own record of our VM."""
+        return self._ours
 
-    def guest(self, name: str = DEMO_INSTANCE) -> Guest:
-        """That VM from the inside."""
-        return self.guests[self.machine(name).key]
+    def guest(self) -> Guest:
+        """Our VM from the inside."""
+        return self.guests[self._ours.key]
 
     def tell(self, text: str) -> None:
         """Write a line of the trace."""
@@ -230,6 +239,8 @@ class Universe:
     def _carry_out(self, effect: Effect) -> None:
         self.tell(f"  {effect}" if isinstance(effect, Forward | Unforward) else f"  {type(effect).__name__}")
         match effect:
+            case Boot(name=name) if name == BYSTANDER:
+                pass  # whatever runs there is none of our business
             case Boot():
                 self.guests[effect.instance].boot(effect)
             case PressPowerButton():
