@@ -58,7 +58,7 @@ class Account:
                 f"The order of slice {step.number} bought for {step.order.spent:f} of {step.cost:f}: "
                 "the market had no more on offer."
                 for step in self._steps.values()
-                if step.order and step.order.spent < step.cost * Decimal("0.9")  # the rest is the rounding of amounts
+                if step.order and step.order.cut_short
             ],
         }
 

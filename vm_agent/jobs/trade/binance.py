@@ -135,6 +135,7 @@ def _client(venue: Venue, credentials: Mapping[str, str]) -> Any:
             "options": {
                 "defaultType": "spot",
                 "fetchMarkets": {"types": ["spot"]},
+                "fetchMargins": False,
                 "recvWindow": int(venue.recv_window_seconds * 1000),
                 "adjustForTimeDifference": bool(credentials),  # a VM's clock may be off by more than the window
                 "maxRetriesOnFailure": 0,  # an order must not be sent again by those who cannot look for it first
@@ -159,6 +160,7 @@ def _order(raw: Mapping[str, Any]) -> Order:
         client_id=raw["clientOrderId"],
         order_id=raw["id"],
         open=raw["status"] == "open",
+        cut_short=raw["status"] not in {"open", "closed"},
         filled=Decimal(raw["filled"]),
         spent=Decimal(raw["cost"]),
         fees=fees,
@@ -185,7 +187,7 @@ def _speaking_our_errors(symbol: str = "") -> Iterator[None]:
         raise WrongKey(f"Binance does not accept the API key: {_said(no)}.") from None
     except (ccxt.DuplicateOrderId, ccxt.InvalidNonce, ccxt.RateLimitExceeded) as unclear:
         raise NoAnswer(_said(unclear)) from None  # there is one of that name; or: came too late; or: came too often
-    except (ccxt.InvalidOrder, ccxt.BadRequest, ccxt.OperationRejected) as no:
+    except (ccxt.InvalidOrder, ccxt.BadRequest, ccxt.OperationRejected, ccxt.NotSupported) as no:
         raise Refused(f"Binance refuses this: {_said(no)}.") from None
     except ccxt.BaseError as unclear:
         raise NoAnswer(_said(unclear)) from None

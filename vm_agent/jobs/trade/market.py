@@ -34,6 +34,7 @@ class Order:
     open: bool  # it may still fill
     filled: Decimal
     spent: Decimal
+    cut_short: bool = False  # it ended before all of its cost was spent: nobody offered more
     fees: Mapping[str, Decimal] = field(default_factory=dict)  # by currency
 
     @property
