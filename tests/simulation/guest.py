@@ -1,7 +1,7 @@
 """A guest on virtual time: the real agent, its real ledger on a disk that forgets, and a job that only takes time."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -50,6 +50,11 @@ class Surroundings(Protocol):
 
     def job_began(self, instance: str, order: Order, key: tuple[str, int]) -> None:
         """A job is at work."""
+
+    work: "Work | None"
+
+
+Work = Callable[[Order], Coroutine[Any, Any, Verdict]]  # what a job does
 
 
 @dataclass
@@ -140,12 +145,18 @@ class Job:
     guest: "Guest"
     order: Order
     mark: Mark
+    _process: Process | None = None  # of a job that has something to do
     _told: asyncio.Future[Verdict] = field(default_factory=asyncio.Future)
 
     def go(self) -> None:
         """Let it work."""
         self.guest.job_began(self.order)
-        self._later(JOB_SECONDS, Verdict(State.SUCCEEDED, result={"worked": self.order.run_id}))
+        if self.guest.around.work is None:
+            self._later(JOB_SECONDS, Verdict(State.SUCCEEDED, result={"worked": self.order.run_id}))
+        else:
+            self._process = Process(self.guest.around.loop, f"job {self.order.run_id}")
+            self.guest.working.append(self._process)
+            self._process.spawn(self._work(self.guest.around.work), "work")
         if self.order.timeout_seconds:
             self._later(self.order.timeout_seconds, Verdict(State.TIMED_OUT))
 
@@ -163,6 +174,9 @@ class Job:
         self.guest.jobs.pop(self.order.run_id, None)
         return verdict
 
+    async def _work(self, work: Work) -> None:
+        self._tell(await work(self.order))
+
     def _later(self, seconds: float, verdict: Verdict) -> None:
         asyncio.get_running_loop().call_later(seconds, self._tell, verdict)
 
@@ -170,6 +184,8 @@ class Job:
         if not self._told.done():
             self.guest.jobs.pop(self.order.run_id, None)
             self._told.set_result(verdict)
+            if self._process is not None:
+                self._process.kill()
 
 
 @dataclass
@@ -184,6 +200,7 @@ class Guest:
     app: ASGIApp | None = None  # listens
     ledger: SyncedLedger | None = None
     jobs: dict[str, Order] = field(default_factory=dict)
+    working: list[Process] = field(default_factory=list)  # they die with the agent
     boots: int = 0
     booted_at: float = 0.0
     pulse: Pulse | None = None  # in memory: it outlives the agent, and no reboot
@@ -315,7 +332,9 @@ class Guest:
 
     def _kill(self) -> None:
         assert self.process is not None
-        self.process.kill()
+        for process in (self.process, *self.working):
+            process.kill()
+        self.working.clear()
         self.process, self.app, self._leave = None, None, None
         self.jobs.clear()
         if self.ledger is not None:

@@ -61,9 +61,10 @@ class Schedule:
     faults: tuple[Fault, ...] = ()
     events: tuple[Event, ...] = ()
     seed: int | None = None
+    trade: str | None = None  # the job is a purchase; after an interruption it is to "fail", or to "rerun"
 
     def __str__(self) -> str:
-        words = [*map(str, self.faults), *map(str, self.events)]
+        words = [*map(str, self.faults), *map(str, self.events), *([f"trade={self.trade}"] if self.trade else [])]
         return " ".join([*words, *([f"seed={self.seed}"] if self.seed is not None else [])]) or "nominal"
 
     def met_by(self, request: int) -> Kind | None:
@@ -73,7 +74,7 @@ class Schedule:
 
 def parse(line: str) -> Schedule:
     """Read the one-line form. Raises ValueError."""
-    faults, events, seed = [], [], None
+    faults, events, seed, trade = [], [], None, None
     for word in line.split():
         if found := re.fullmatch(r"(\d+):([\w-]+)", word):
             faults.append(Fault(int(found[1]), Kind(found[2])))
@@ -81,6 +82,8 @@ def parse(line: str) -> Schedule:
             events.append(Event(float(found[1]), Happening(found[2])))
         elif found := re.fullmatch(r"seed=(\d+)", word):
             seed = int(found[1])
+        elif found := re.fullmatch(r"trade=(fail|rerun)", word):
+            trade = found[1]
         elif word != "nominal":
             raise ValueError(f"no such word in a schedule: {word!r}")
-    return Schedule(tuple(faults), tuple(events), seed)
+    return Schedule(tuple(faults), tuple(events), seed, trade)

@@ -1,6 +1,6 @@
-"""`make sim`: every single fault, every event, every pair of faults, then seeds; or one schedule, with its trace.
+"""`make sim`: every single fault, every event, every pair of faults, seeds, purchases; or one schedule, with its trace.
 
-python -m tests.simulation.sim [--seeds N] [--doubles N] [--seed N | --schedule LINE]
+python -m tests.simulation.sim [--seeds N] [--doubles N] [--trading N] [--seed N | --schedule LINE]
 """
 
 import argparse
@@ -15,7 +15,7 @@ from itertools import islice
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tests.simulation import enumeration
+from tests.simulation import enumeration, purchases
 from tests.simulation.observer import NOT_YET
 from tests.simulation.schedule import Schedule, parse
 from tests.simulation.simulate import play
@@ -40,13 +40,16 @@ def main() -> int:
         ("double faults", doubles, islice(enumeration.doubles(), doubles)),
         ("seeds", arguments.seeds, map(enumeration.of_seed, range(arguments.seeds))),
     ]
-    return _play_all(parts)
+    count = purchases.SCHEDULES if arguments.trading is None else arguments.trading
+    trading = ("purchases", count, map(purchases.of_seed, range(count)))
+    return _play_all([*parts, trading] if arguments.trading is None else [trading])
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make sim", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many seeds ({SEEDS})")
     parser.add_argument("--doubles", type=int, help="how many of the pairs of faults (all)")
+    parser.add_argument("--trading", type=int, metavar="N", help="so many purchases, and nothing else")
     one = parser.add_mutually_exclusive_group()
     one.add_argument("--seed", type=int, help="replay what this seed makes")
     one.add_argument("--schedule", help="replay this one: '12:lost @35:preempted seed=7'")

@@ -14,6 +14,7 @@ from tests.simulation.loop import Deadlock, VirtualLoop
 from tests.simulation.observer import Observer, Violation
 from tests.simulation.platform import Execution, seed_the_jitter
 from tests.simulation.schedule import Schedule
+from tests.simulation.trading import Floor
 from tests.simulation.universe import Universe
 
 HORIZON_SECONDS = 3 * 3600.0  # virtual: every bound is far inside
@@ -43,11 +44,14 @@ def play(schedule: Schedule) -> Played:
         universe = Universe(schedule, Path(folder), loop)
         executions = [Execution(universe, "first")]
         observer = Observer(universe, executions)
+        floor = Floor(universe, observer, executions, schedule.seed) if schedule.trade else None
         loop.after_each = observer.look
         loop.outside(0, executions[0].begin)
         make_happen(schedule, universe, executions)
         _until_all_is_quiet(loop, observer)
         observer.judge_the_end()
+        if floor is not None:
+            floor.judge_the_end()
         return Played(schedule, universe, executions, observer.violations, dict(observer.excused))
 
 
