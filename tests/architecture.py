@@ -42,6 +42,7 @@ BORDERS = (
     # notify speaks HTTP to a chat's webhook: no agent, and no key of ours goes with it.
     ("httpx", ("orchestrator/agent_client.py", "orchestrator/notify.py", "vm_agent/gateway*", "mayfly/*")),
     ("tenacity", ("orchestrator/patience.py",)),
+    ("ccxt", ("vm_agent/jobs/trade/binance.py",)),
 )
 
 # What only one file of the orchestrator may touch. (full name, the file, what the others do instead)

@@ -37,6 +37,7 @@ PLANTED = [
     ("mayfly/deploy/project.py", "import google.auth", "google stays behind"),
     ("vm_agent/process.py", "import httpx", "httpx stays behind"),
     ("orchestrator/google_calls.py", "from tenacity import retry", "tenacity stays behind orchestrator/patience.py"),
+    ("vm_agent/jobs/trade/buying.py", "import ccxt.async_support", "ccxt stays behind vm_agent/jobs/trade/binance.py"),
     # privileges
     ("orchestrator/wiring.py", "import os\nzone = os.environ['ZONE']", "py:2 uses os.environ: only settings.py does"),
     ("orchestrator/wiring.py", "import os\nzone = os.environ.get('ZONE')", "uses os.environ"),

@@ -100,6 +100,8 @@ def _context(order: Mapping[str, Any], folder: Path) -> Context:
         mode=order["mode"],
         artifacts=folder / "artifacts",
         deadline=datetime.fromisoformat(deadline) if deadline else None,
+        run_key=order["key"],
+        attempt=order["attempt"],
         progress_file=folder / "progress.json",
     )
 

@@ -32,6 +32,8 @@ class Context:
     mode: str  # "run", or "test": the rehearsal, which must leave no trace outside
     artifacts: Path  # an existing folder; whatever is written there is listed, served and copied out
     deadline: datetime | None = None  # aware, UTC; the run is killed then
+    run_key: str = ""  # what makes this run one, however often it is asked for
+    attempt: int = 1  # 2 and more: the attempt before was cut off, and nobody knows how far it came
     progress_file: Path | None = field(default=None, repr=False)
 
     @property

@@ -27,6 +27,8 @@ class Order:
     """What to run, and where."""
 
     run_id: str
+    key: str  # the run key: the same for every attempt
+    attempt: int  # from 1
     folder: Path  # the run's own: log, params, result, artifacts
     job: Job
     mode: Mode
@@ -121,6 +123,8 @@ class LocalProcesses:
             "argv": order.job.command if isinstance(order.job, CommandJob) else _python("vm_agent.call", order.folder),
             "cwd": str(self.app),
             "environment": _told(order),
+            "key": order.key,
+            "attempt": order.attempt,
             "mode": order.mode,
             "timeout_seconds": order.timeout_seconds,
             "deadline": order.deadline.isoformat() if order.deadline else None,
@@ -221,8 +225,10 @@ def _python(module: str, *arguments: str | Path) -> list[str]:
 
 
 def _told(order: Order) -> dict[str, str]:
-    """What a command job learns from its environment."""
+    """What a job learns from its environment."""
     return {
+        "MAYFLY_RUN_KEY": order.key,
+        "MAYFLY_ATTEMPT": str(order.attempt),
         "MAYFLY_MODE": order.mode,
         "MAYFLY_PARAMS": str(order.folder / "params.json"),
         "MAYFLY_ARTIFACTS": str(order.folder / "artifacts"),

@@ -66,7 +66,15 @@ class Runs:
             self._live, self._cancelled = view, False
             self.deadman.began(request.timeout_seconds)
             order = Order(
-                view.id, self.folder_of(view.id), job, mode, request.params, request.timeout_seconds, deadline
+                run_id=view.id,
+                key=key,
+                attempt=view.attempt,
+                folder=self.folder_of(view.id),
+                job=job,
+                mode=mode,
+                params=request.params,
+                timeout_seconds=request.timeout_seconds,
+                deadline=deadline,
             )
             self._carrying = asyncio.create_task(self._carry(order))
         return self.view(view.id)

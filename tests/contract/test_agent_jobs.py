@@ -114,6 +114,23 @@ async def test_a_command_that_is_not_there_fails(tmp_path: Path) -> None:
     assert ended["failure"]["detail"] == "cannot start 'no-such-program': No such file or directory"  # type: ignore[index]
 
 
+async def test_a_command_knows_its_run_by_key_mode_and_attempt(tmp_path: Path) -> None:
+    script = """printf '["%s", "%s", %s]' "$MAYFLY_RUN_KEY" "$MAYFLY_MODE" "$MAYFLY_ATTEMPT" > "$MAYFLY_RESULT" """
+    ended = await the_end_of(tmp_path, "", "test", key="monday/1d", attempt=2, job={"command": ["sh", "-c", script]})
+    assert ended["result"] == ["monday/1d", "test", 2]
+
+
+async def test_a_function_knows_its_run_by_key_and_attempt(tmp_path: Path) -> None:
+    """By its context; and what it starts, by the environment."""
+    source = """
+        import os
+        def run(context):
+            return [context.run_key, context.attempt, os.environ["MAYFLY_RUN_KEY"], os.environ["MAYFLY_ATTEMPT"]]
+    """
+    ended = await the_end_of(tmp_path, source, key="monday", attempt=3)
+    assert ended["result"] == ["monday", 3, "monday", "3"]
+
+
 def test_a_job_does_not_learn_the_agents_key() -> None:
     settings = from_environment({"MAYFLY_API_KEY": "secret", "EXCHANGE_KEY": "theirs"})
     assert settings.job_environment == {"EXCHANGE_KEY": "theirs"}

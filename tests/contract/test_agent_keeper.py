@@ -26,7 +26,8 @@ def processes(tmp_path: Path) -> LocalProcesses:
 
 def an_order(folder: Path) -> Order:
     folder.mkdir(parents=True)
-    return Order(uuid4().hex, folder, FunctionJob(function="main:run"), Mode.RUN, {}, 30, None)
+    job = FunctionJob(function="main:run")
+    return Order(uuid4().hex, "monday", 1, folder, job, Mode.RUN, {}, 30, None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

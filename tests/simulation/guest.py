@@ -1,7 +1,7 @@
 """A guest on virtual time: the real agent, its real ledger on a disk that forgets, and a job that only takes time."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -53,6 +53,11 @@ class Surroundings(Protocol):
 
     def job_began(self, instance: str, order: Order, key: tuple[str, int]) -> None:
         """A job is at work."""
+
+    work: "Work | None"
+
+
+Work = Callable[[Order], Coroutine[Any, Any, Verdict]]  # what a job does
 
 
 @dataclass
@@ -143,13 +148,19 @@ class Job:
     guest: "Guest"
     order: Order
     mark: Mark
+    _process: Process | None = None  # of a job that has something to do
     _told: asyncio.Future[Verdict] = field(default_factory=asyncio.Future)
 
     def go(self) -> None:
         """Let it work."""
         self.guest.job_began(self.order)
-        worked = Verdict(State.SUCCEEDED, result={"worked": self.order.run_id})
-        self._later(self.guest.around.schedule.job_seconds, worked)
+        if self.guest.around.work is None:
+            worked = Verdict(State.SUCCEEDED, result={"worked": self.order.run_id})
+            self._later(self.guest.around.schedule.job_seconds, worked)
+        else:
+            self._process = Process(self.guest.around.loop, f"job {self.order.run_id}")
+            self.guest.working.append(self._process)
+            self._process.spawn(self._work(self.guest.around.work), "work")
         if self.order.timeout_seconds:
             self._later(self.order.timeout_seconds, Verdict(State.TIMED_OUT))
 
@@ -167,6 +178,9 @@ class Job:
         self.guest.jobs.pop(self.order.run_id, None)
         return verdict
 
+    async def _work(self, work: Work) -> None:
+        self._tell(await work(self.order))
+
     def _later(self, seconds: float, verdict: Verdict) -> None:
         asyncio.get_running_loop().call_later(seconds, self._tell, verdict)
 
@@ -174,6 +188,8 @@ class Job:
         if not self._told.done():
             self.guest.jobs.pop(self.order.run_id, None)
             self._told.set_result(verdict)
+            if self._process is not None:
+                self._process.kill()
 
 
 @dataclass
@@ -188,15 +204,18 @@ class Guest:
     app: ASGIApp | None = None  # listens
     ledger: SyncedLedger | None = None
     jobs: dict[str, Order] = field(default_factory=dict)
+    working: list[Process] = field(default_factory=list)  # they die with the agent
     boots: int = 0
     booted_at: float = 0.0
     pulse: Pulse | None = None  # in memory: it outlives the agent, and no reboot
     ours: bool = True  # to turn off
     _leave: asyncio.Event | None = None
+    _going_off = False  # its power button was pressed: systemd starts nothing again
 
     def boot(self, effect: Boot) -> None:
         """Switch on."""
         self.boots += 1
+        self._going_off = False
         self.booted_at, self.pulse = self.around.loop.time(), None
         self._begin(f"{effect.name}#{self.boots}", STARTUP_SECONDS)
 
@@ -205,6 +224,7 @@ class Guest:
         process = self.process
         if process is None:
             return self.around.says(self.instance, ShutDown())
+        self._going_off = True
         if self._leave is not None:
             self._leave.set()
         else:
@@ -220,14 +240,18 @@ class Guest:
 
     def kill_agent(self) -> None:
         """SIGKILL; the job dies with it (parent death signal), and systemd starts it again."""
-        if self.process is not None and self.app is not None:
+        if self.process is not None and self._going_off:
+            self._gone(self.process, ShutDown())
+        elif self.process is not None and self.app is not None:
             name = self.process.name
             self._kill()
             self._begin(f"{name}'", RESTART_SECONDS)
 
     def lose_agent(self) -> None:
         """It is gone for this boot, and so is its dead-man."""
-        if self.process is not None:
+        if self.process is not None and self._going_off:
+            self._gone(self.process, ShutDown())
+        elif self.process is not None:
             self._kill()
             self.process = Process(self.around.loop, f"{self.instance}, without an agent")
 
@@ -325,7 +349,9 @@ class Guest:
 
     def _kill(self) -> None:
         assert self.process is not None
-        self.process.kill()
+        for process in (self.process, *self.working):
+            process.kill()
+        self.working.clear()
         self.process, self.app, self._leave = None, None, None
         self.jobs.clear()
         if self.ledger is not None:

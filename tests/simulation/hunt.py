@@ -24,8 +24,13 @@ class Found:
 
 def hunt(most: int = SCHEDULES_MAX) -> Found | None:
     """The first schedule that breaks a promise, or None."""
+    return first_of(islice(_likely(), most))
+
+
+def first_of(schedules: Iterator[Schedule]) -> Found | None:
+    """The first of them that breaks a promise, or None."""
     began = time.monotonic()
-    for number, schedule in enumerate(islice(_likely(), most), 1):
+    for number, schedule in enumerate(schedules, 1):
         played = play(schedule)
         if played.violations:
             return Found(played, number, time.monotonic() - began)

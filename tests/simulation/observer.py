@@ -20,7 +20,7 @@ from itertools import islice
 
 from gcp_emulator.instances import RUNNING, TERMINATED
 from orchestrator.lease import Lease, Phase, read_lease
-from orchestrator.run import Outcome, Run
+from orchestrator.run import OnInterrupt, Outcome, Run
 from tests.simulation.meter import GOOGLE_IS_LATE, Meter, most_idle
 from tests.simulation.platform import Attempt, Execution, TaskProcess
 from tests.simulation.sweeper import Sweeper
@@ -149,7 +149,7 @@ class Observer:
     def _job_began(self, instance: str, order: Order, key: tuple[str, int]) -> None:
         del instance
         self._starts[key] += 1
-        if key[1] > 1:
+        if key[1] > 1 and self.universe.schedule.trade != OnInterrupt.RERUN:
             self.note("S3", f"{key} was begun again, though it may not be (ON_INTERRUPT=fail)")
         if self._starts[key] > 1:
             self.note("S1", f"{key} was started again, as {order.run_id}")

@@ -13,7 +13,7 @@ from orchestrator.errors import MayflyError
 from orchestrator.google_calls import Place
 from orchestrator.policy import Policy
 from orchestrator.ports import Addresses, Agent, Clock, Leases, Machines, Output
-from orchestrator.run import Receipt, Run
+from orchestrator.run import OnInterrupt, Receipt, Run
 from orchestrator.settings import Settings
 from orchestrator.wiring import make_run
 from tests.simulation.agent_door import AgentDoor
@@ -197,6 +197,7 @@ class Execution:
                 "cloud_run_execution": self.name,
                 "cloud_run_task_attempt": attempt,
                 "wait_for_lease": self.waits,
+                "on_interrupt": OnInterrupt(self.universe.schedule.trade or OnInterrupt.FAIL),
             },
         )
         run = make_run(settings, POLICY, mode=Mode.RUN, job=None, params={}, key=self.key, now=now)

@@ -75,9 +75,11 @@ class Schedule:
     events: tuple[Event, ...] = ()
     seed: int | None = None
     job_seconds: float = JOB_SECONDS
+    trade: str | None = None  # the job is a purchase; after an interruption it is to "fail", or to "rerun"
 
     def __str__(self) -> str:
         words = [*map(str, self.faults), *map(str, self.events)]
+        words += [f"trade={self.trade}"] if self.trade else []
         words += [f"job={self.job_seconds:g}"] if self.job_seconds != JOB_SECONDS else []
         words += [f"seed={self.seed}"] if self.seed is not None else []
         return " ".join(words) or "nominal"
@@ -89,7 +91,7 @@ class Schedule:
 
 def parse(line: str) -> Schedule:
     """Read the one-line form. Raises ValueError."""
-    faults, events, seed, job_seconds = [], [], None, JOB_SECONDS
+    faults, events, seed, job_seconds, trade = [], [], None, JOB_SECONDS, None
     for word in line.split():
         if found := re.fullmatch(r"(\d+):([\w-]+)", word):
             faults.append(Fault(int(found[1]), Kind(found[2])))
@@ -99,6 +101,8 @@ def parse(line: str) -> Schedule:
             job_seconds = float(found[1])
         elif found := re.fullmatch(r"seed=(\d+)", word):
             seed = int(found[1])
+        elif found := re.fullmatch(r"trade=(fail|rerun)", word):
+            trade = found[1]
         elif word != "nominal":
             raise ValueError(f"no such word in a schedule: {word!r}")
-    return Schedule(tuple(faults), tuple(events), seed, job_seconds)
+    return Schedule(tuple(faults), tuple(events), seed, job_seconds, trade)

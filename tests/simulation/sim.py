@@ -1,6 +1,6 @@
-"""`make sim`: every single fault, event, sweep and pair of faults, crowds, seeds; or one schedule, with its trace.
+"""`make sim`: every single fault, event, sweep and pair of faults, crowds, seeds, purchases; or one, with its trace.
 
-python -m tests.simulation.sim [--seeds N] [--doubles N] [--seed N | --schedule LINE]
+python -m tests.simulation.sim [--seeds N] [--doubles N] [--trading N] [--seed N | --schedule LINE]
 """
 
 import argparse
@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from tests.simulation import enumeration
+from tests.simulation import enumeration, purchases
 from tests.simulation.observer import NOT_PROMISED
 from tests.simulation.schedule import CROWDS, Schedule, parse
 from tests.simulation.simulate import play
@@ -76,7 +76,10 @@ def main() -> int:
         ("double faults", doubles, _doubles(arguments.doubles)),
         ("seeds", arguments.seeds, map(enumeration.of_seed, range(arguments.seeds))),
     ]
-    return _play_all([part for part in parts if part[1]])
+    count = purchases.SCHEDULES if arguments.trading is None else arguments.trading
+    trading = ("purchases", count, map(purchases.of_seed, range(count)))
+    wanted = [*parts, trading] if arguments.trading is None else [trading]
+    return _play_all([part for part in wanted if part[1]])
 
 
 def _doubles(count: int | None) -> Iterable[Schedule]:
@@ -87,6 +90,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make sim", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many seeds ({SEEDS})")
     parser.add_argument("--doubles", type=int, help="how many of the pairs of faults, a fixed sample (all)")
+    parser.add_argument("--trading", type=int, metavar="N", help="so many purchases, and nothing else")
     one = parser.add_mutually_exclusive_group()
     one.add_argument("--seed", type=int, help="replay what this seed makes")
     one.add_argument("--schedule", help="replay this one: '12:lost @35:preempted seed=7'")

@@ -16,6 +16,7 @@ from tests.simulation.observer import Observer, Violation
 from tests.simulation.platform import Execution, seed_the_jitter
 from tests.simulation.schedule import Schedule
 from tests.simulation.sweeper import Sweeper
+from tests.simulation.trading import Floor
 from tests.simulation.universe import Universe
 
 HORIZON_SECONDS = 3 * 3600.0  # virtual: every bound is far inside
@@ -48,12 +49,15 @@ def play(schedule: Schedule) -> Played:
         executions = [Execution(universe, "first")]
         sweeper = Sweeper(universe)
         observer = Observer(universe, executions, sweeper)
+        floor = Floor(universe, observer, executions, schedule.seed) if schedule.trade else None
         loop.after_each = observer.look
         loop.outside(0, executions[0].begin)
         make_happen(schedule, universe, executions, sweeper)
         sweeper.begin_periodically()
         _until_all_is_quiet(loop, observer)
         observer.judge_the_end()
+        if floor is not None:
+            floor.judge_the_end()
         swept = any(True for one in sweeper.sweeps for _ in one.put_right)
         idle = max((one.span.total_seconds() for one in observer.meter.stretches), default=0.0)
         return Played(schedule, universe, executions, observer.violations, dict(observer.excused), swept, idle)

@@ -30,7 +30,7 @@ from gcp_emulator.wire import (
     Unforward,
 )
 from orchestrator.lease import Lease, Phase
-from tests.simulation.guest import BEGINNING, Disk, Guest
+from tests.simulation.guest import BEGINNING, Disk, Guest, Work
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.schedule import Happening, Kind, Schedule
 from vm_agent.process import Order
@@ -106,6 +106,7 @@ class Universe:
         ] = []  # whose stop landed, and whether it was frozen since it looked
         self.led_to: dict[str, str] = {}  # external IP -> the internal one that it led to last
         self.on_job: list[Callable[[str, Order, tuple[str, int]], None]] = []
+        self.work: Work | None = None  # what the job does; None: nothing, for JOB_SECONDS
         self._held: list[Callable[[], None]] = []
         self._changes = 0
         self._alarm: asyncio.TimerHandle | None = None

@@ -12,15 +12,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.error import URLError
 from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import ProxyHandler, Request, build_opener
 
+from vm_agent.jobs import metadata
 from vm_agent.jobs.transcribe.download import TooLarge, download
 from vm_agent.jobs.transcribe.errors import Unreachable
 
 GOOGLE = "https://storage.googleapis.com"
-DIRECTLY = build_opener(ProxyHandler({}))  # a proxy has no business between a VM and its metadata server
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,8 @@ def objects_in(url: str) -> list[StoredObject]:
     found: list[StoredObject] = []
     while True:
         listing = io.BytesIO()
-        download(f"{_bucket_url(bucket)}?{urlencode(query)}", listing, bytes_max=math.inf, token=_token(), called=url)
+        source = f"{_bucket_url(bucket)}?{urlencode(query)}"
+        download(source, listing, bytes_max=math.inf, token=metadata.token(), called=url)
         answer = json.loads(listing.getvalue())
         found += [_stored(bucket, item) for item in answer.get("items", [])]
         if "nextPageToken" not in answer:
@@ -65,7 +64,7 @@ def download_object(url: str, into: BinaryIO, *, bytes_max: float) -> int:
     """Copy one object into an open file, and say how many bytes it was."""
     bucket, name = bucket_and_name(url)
     source = f"{_bucket_url(bucket)}/{quote(name, safe='')}?alt=media"
-    return download(source, into, bytes_max=bytes_max, token=_token(), called=url)
+    return download(source, into, bytes_max=bytes_max, token=metadata.token(), called=url)
 
 
 def download_checked(stored: StoredObject, to: Path) -> None:
@@ -74,7 +73,7 @@ def download_checked(stored: StoredObject, to: Path) -> None:
     source = f"{_bucket_url(stored.bucket)}/{quote(stored.name, safe='')}?{query}"
     with to.open("w+b") as file:
         try:
-            copied = download(source, file, bytes_max=stored.size, token=_token(), called=stored.url)
+            copied = download(source, file, bytes_max=stored.size, token=metadata.token(), called=stored.url)
         except TooLarge:
             copied = -1
         file.seek(0)
@@ -91,14 +90,3 @@ def _bucket_url(bucket: str) -> str:
 
 def _stored(bucket: str, item: dict[str, str]) -> StoredObject:
     return StoredObject(bucket, item["name"], int(item["size"]), item["generation"], item.get("md5Hash"))
-
-
-def _token() -> str | None:
-    """The VM's token; nothing where there is no metadata server, which is enough for public buckets."""
-    host = os.environ.get("GCE_METADATA_HOST") or "metadata.google.internal"
-    address = f"http://{host}/computeMetadata/v1/instance/service-accounts/default/token"
-    try:
-        with DIRECTLY.open(Request(address, headers={"Metadata-Flavor": "Google"}), timeout=3) as response:
-            return str(json.load(response)["access_token"])
-    except (URLError, TimeoutError):
-        return None
