@@ -195,6 +195,7 @@ def _machine(shown: Json, seen_at: datetime) -> Machine:
         seen_at=seen_at.replace(microsecond=0),  # as the Date header has it
         nic=nic["name"],
         scheduling=scheduling,
+        labels=shown.get("labels", {}),
     )
 
 

@@ -214,7 +214,7 @@ def test_the_agents_word_counts_though_the_lease_was_wiped():
 
 
 def test_a_claim_is_higher_than_what_was_there_whatever_the_clock_says():
-    before = a_lease(epoch=9_000_000_000, execution="nightly-x", task=3)
+    before = a_lease(epoch=9_000_000_000, execution="nightly-x", task=3, expires_at=JUST_EXPIRED)
     claim = claimed(before, ORDER, NOON, POLICY)
     assert claim.epoch == 9_000_000_001
     assert (claim.task, claim.expires_at) == (0, NOON + POLICY.lease_ttl)
