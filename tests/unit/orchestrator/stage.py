@@ -34,7 +34,7 @@ from tests.simulation.agent_door import AgentDoor
 from tests.simulation.cloud_door import CloudDoor, _machine
 from tests.simulation.faults import Sender
 from tests.simulation.loop import Process, VirtualLoop
-from tests.simulation.platform import POLICY, SimulatedWorld, VirtualClock, _PLACE, seed_the_jitter
+from tests.simulation.platform import _PLACE, POLICY, SimulatedWorld, VirtualClock, seed_the_jitter
 from tests.simulation.schedule import Schedule
 from tests.simulation.simulate import _FAST, HORIZON_SECONDS, STEPS_MAX, _running
 from tests.simulation.universe import Universe
