@@ -83,6 +83,7 @@ class Stage:
         self.policy: Policy = POLICY
         self.told: list[Event] = []
         self.jobs: list[Order] = []
+        self.unseen: tuple[str, ...] = ()  # what of the project Google cannot list
         self.on_phase: dict[str, Callable[[Orchestrator], None]] = {}  # what happens as a phase begins, once
         universe.on_job.append(lambda _instance, order, _key: self.jobs.append(order))
 
@@ -125,12 +126,17 @@ class Stage:
         mine = {LEASE_ATTRIBUTE: lease.to_json()} if lease else {}
         self.change_vm(metadata={**kept, **others, **mine})
 
-    def change_vm(self, **facts: Any) -> None:
+    def change_vm(self, name: str = DEMO_INSTANCE, **facts: Any) -> None:
         """Make the VM another than it was, in a moment."""
-        vm = self.universe.machine()
-        for name, value in facts.items():
-            setattr(vm, name, value)
+        vm = self.universe.machine(name)
+        for fact, value in facts.items():
+            setattr(vm, fact, value)
         instances.touched(self.universe.cloud.world, vm)
+
+    def label_address(self) -> None:
+        """The reserved address is ours."""
+        for address in self.universe.cloud.world.addresses.values():
+            address.labels = {"mayfly": "managed"}
 
     async def pass_seconds(self, count: float) -> None:
         """Let virtual time pass."""
@@ -210,7 +216,7 @@ class StagedFleet:
     def __init__(self, stage: Stage, actor: Orchestrator) -> None:
         self.policy, self.clock = stage.policy, VirtualClock(stage.universe.loop)
         self.inventory = StagedInventory(
-            CloudDoor(stage.universe, Sender(stage.universe, actor), _PLACE, POLICY, self.clock)
+            stage, CloudDoor(stage.universe, Sender(stage.universe, actor), _PLACE, POLICY, self.clock)
         )
         self.tell: Callable[[Event], None] = lambda event: stage.heard(actor, event)
         self._actor = actor
@@ -226,13 +232,14 @@ class StagedFleet:
 class StagedInventory:
     """The port Inventory: one aggregated list each."""
 
-    def __init__(self, door: CloudDoor) -> None:
-        self._door = door
+    def __init__(self, stage: Stage, door: CloudDoor) -> None:
+        self._stage, self._door = stage, door
 
     async def machines(self) -> Listing[Machine]:
         """Those with our label."""
         shown = await self._listed("instances")
-        return Listing(tuple(Listed(place, _machine(vm, self._door._universe.now)) for place, vm in shown))
+        found = tuple(Listed(place, _machine(vm, self._stage.now)) for place, vm in shown)
+        return Listing(found, self._stage.unseen)
 
     async def addresses(self) -> Listing[Address]:
         """Likewise."""
