@@ -7,7 +7,7 @@ from orchestrator.errors import MayflyError, Taken
 from orchestrator.events import Note
 from orchestrator.goal import attempts_lost, lost_with_its_vm
 from orchestrator.lease import Lease, Phase, Remembered, Window, next_epoch
-from orchestrator.run import Outcome
+from orchestrator.run import Outcome, Run
 from orchestrator.seen import Machine, Seen
 from orchestrator.trip import Trip
 
@@ -30,7 +30,7 @@ async def claim(seen: Seen, trip: Trip) -> None:
         mode=run.mode,
         meaning=run.meaning,
         holder=run.holder,
-        phase=Phase.STOPPING if _stop_is_owed(seen.machine) else Phase.CLAIMED,
+        phase=Phase.STOPPING if _stop_is_owed(seen.machine, run) else Phase.CLAIMED,
         asked=asked,
         execution=run.execution,
         task=run.task,
@@ -74,7 +74,7 @@ async def _stand_in_line(reason: MayflyError, trip: Trip) -> None:
     await clock.sleep(pause if reason.same_run else min(pause, run.wait_for_lease - waited))
 
 
-def _stop_is_owed(machine: Machine) -> bool:
+def _stop_is_owed(machine: Machine, run: Run) -> bool:
     """Somebody sent a stop, or meant to, and died over it: nothing is started before the VM was seen off."""
-    lease = machine.lease
-    return lease is not None and lease.phase is Phase.STOPPING and not machine.off and not lease.found.running
+    lease, down = machine.lease, machine.down(ephemeral=run.ephemeral)
+    return lease is not None and lease.phase is Phase.STOPPING and not down and not lease.found.running

@@ -16,7 +16,7 @@ _HOURS = (1, 2, 3, 4, 6, 8, 12)  # what divides a day
 
 def meaning_of(job: Job | None, params: Mapping[str, Any]) -> str:
     """What a key stands for, in 16 characters. Not the time limit: who asks again may have less time left."""
-    said = json.dumps([job.model_dump(mode="json") if job else None, params], sort_keys=True)
+    said = json.dumps([job.model_dump() if job else None, params], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 

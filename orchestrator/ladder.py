@@ -76,8 +76,8 @@ def _lease_holds(seen: Seen, run: Run) -> bool:
 
 
 def _claim_once_stopped(seen: Seen, run: Run) -> Move:
-    lease = seen.machine.lease
-    if lease is None or lease.nonce != run.nonce or lease.phase is not Phase.STOPPING or seen.machine.off:
+    lease, down = seen.machine.lease, seen.machine.down(ephemeral=run.ephemeral)
+    if lease is None or lease.nonce != run.nonce or lease.phase is not Phase.STOPPING or down:
         return Move.CLAIM_LEASE
     if seen.machine.going_off:
         return Move.AWAIT_MACHINE

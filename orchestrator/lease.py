@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -115,30 +116,15 @@ class Lease:
 
 
 def read_lease(value: str | None) -> Lease | None:
-    """The lease in a metadata value, or None if there is none or it is not one of ours."""
+    """The lease in a metadata value, or None if there is none or it is not one of ours.
+
+    What it does not say is as `Lease` has it by default, and what we do not know is passed over: another release of
+    ours may have written it.
+    """
     try:
         fields = json.loads(value or "")
-        return Lease(
-            epoch=int(fields["epoch"]),
-            nonce=str(fields.get("nonce", "")),
-            key=str(fields.get("key", "")),
-            mode=str(fields.get("mode", "run")),
-            meaning=str(fields.get("meaning", "")),
-            holder=str(fields.get("holder", "")),
-            phase=Phase(fields.get("phase", Phase.FREE)),
-            asked=bool(fields.get("asked", False)),
-            execution=str(fields.get("execution", "")),
-            task=int(fields.get("task", 0)),
-            task_attempt=int(fields.get("task_attempt", 0)),
-            address=fields.get("address"),
-            address_policy=AddressPolicy(fields.get("address_policy", AddressPolicy.DETACH)),
-            expires_at=_time(fields.get("expires_at")),
-            run_deadline=_time(fields.get("run_deadline")),
-            found=Found(**fields.get("found", {})),
-            outcomes=tuple(_remembered(outcome) for outcome in fields.get("outcomes", [])),
-            windows=tuple(Window(**window) for window in fields.get("windows", [])),
-        )
-    except (KeyError, TypeError, ValueError):
+        return Lease(**{name: read(fields[name]) for name, read in _READ.items() if name in fields})
+    except (TypeError, ValueError, KeyError):
         return None
 
 
@@ -159,3 +145,25 @@ def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="seconds")
     raise TypeError(f"{type(value).__name__} has no place in a lease")
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "epoch": int,
+    "nonce": str,
+    "key": str,
+    "mode": str,
+    "meaning": str,
+    "holder": str,
+    "phase": Phase,
+    "asked": bool,
+    "execution": str,
+    "task": int,
+    "task_attempt": int,
+    "address": lambda name: name,
+    "address_policy": AddressPolicy,
+    "expires_at": _time,
+    "run_deadline": _time,
+    "found": lambda fields: Found(**fields),
+    "outcomes": lambda known: tuple(_remembered(fields) for fields in known),
+    "windows": lambda known: tuple(Window(**fields) for fields in known),
+}

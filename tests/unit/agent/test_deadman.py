@@ -387,3 +387,44 @@ def test_a_pulse_can_be_written_when_its_disk_is_full(small_disk: Path) -> None:
     assert disk_usage(small_disk).free == 0
     file.write(Pulse(2, 2, 3, 4))
     assert file.read() == Pulse(2, 2, 3, 4)
+
+
+def test_until_it_is_armed_it_leaves_no_pulse_and_then_one_without_a_run(machine: Machine) -> None:
+    deadman = Deadman(machine.clock, machine.file, Banner(machine.banner), silence_seconds=SILENCE)
+    deadman.saw(a_lease(1))
+    deadman.ended()
+    assert machine.file.read() is None
+    machine.agent()
+    assert machine.file.read() == Pulse(5180, 5000)
+
+
+async def test_the_last_line_in_the_log_says_why(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    await machine.off_after(machine.agent())
+    assert "dead-man: no word for 180 s, and no run in progress: powering off" in caplog.text
+
+
+@pytest.mark.parametrize(("at", "span", "off"), [(176, 10, 186), (178, 17, 195), (178, 18, 196 + LISTEN)])
+async def test_a_short_standstill_is_no_excuse(machine: Machine, at: float, span: float, off: float) -> None:
+    """It looks every five seconds; who wakes more than 15 s too late has to listen first."""
+    deadman = machine.agent()
+
+    def stand_still() -> None:
+        machine.clock.seconds += span
+
+    machine.clock.after(at, stand_still)
+    assert await machine.off_after(deadman) == off
+
+
+async def test_a_lease_without_words_is_none(machine: Machine) -> None:
+    deadman = machine.agent()
+    machine.clock.after(1, lambda: deadman.saw({}))
+    machine.clock.after(100, lambda: deadman.saw({"mayfly-lease": ""}))
+    assert await machine.off_after(deadman) == SILENCE
+
+
+def test_what_was_seen_of_lease_and_hold_is_in_the_pulse_as_sixteen_characters_each(machine: Machine) -> None:
+    deadman = machine.agent()
+    deadman.saw(a_lease(1) | {"mayfly-hold": "for ever"})
+    pulse = machine.file.read()
+    assert pulse is not None
+    assert (len(pulse.lease), len(pulse.hold)) == (16, 16)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vm_agent.ledger import NEXT, IllegalTransition, Ledger, Mark
-from vm_agent.problems import AttemptRefused, Busy, KeyReused, UnknownRun
+from vm_agent.ledger import NEXT, IllegalTransition, Ledger, LostLedger, Mark
+from vm_agent.problems import AttemptRefused, Busy, KeyReused, LedgerLost, UnknownRun
 from vm_agent.protocol import FunctionJob, Mode, RunView, State
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -169,3 +169,29 @@ def test_runs_are_listed_newest_first(ledger: Ledger) -> None:
 def test_an_unknown_run_is_said_to_be_unknown(ledger: Ledger) -> None:
     with pytest.raises(UnknownRun):
         ledger.find("none")
+
+
+def test_a_ledger_makes_its_folder_and_those_above(tmp_path: Path) -> None:
+    Ledger(tmp_path / "var" / "lib" / "ledger.db").close()
+    Ledger(tmp_path / "var" / "lib" / "ledger.db").close()
+
+
+def test_a_forbidden_step_and_a_refused_attempt_say_what_there_was(ledger: Ledger) -> None:
+    ended(ledger, ledger.accept(a_run("1"), "same")[0], State.INTERRUPTED)
+    ended(ledger, ledger.accept(a_run("2", attempt=2), "same")[0], State.INTERRUPTED)
+    with pytest.raises(AttemptRefused, match="attempt 5; those so far: 1 INTERRUPTED, 2 INTERRUPTED"):
+        ledger.accept(a_run("3", attempt=5), "same")
+    with pytest.raises(IllegalTransition, match="run 1: INTERRUPTED -> RUNNING"):
+        ledger.advance(ledger.find("1"), State.RUNNING)
+
+
+def test_a_ledger_that_cannot_be_opened_never_says_that_there_are_no_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lost = LostLedger("the disk is gone")
+    for ask in (lambda: lost.accept(a_run(), "same"), lambda: lost.find("1"), lambda: lost.newest(1)):
+        with pytest.raises(LedgerLost, match="the disk is gone"):
+            ask()
+    assert lost.live() is None, "it began none"
+    assert list(tmp_path.iterdir()) == [], "and leaves none on another disk"

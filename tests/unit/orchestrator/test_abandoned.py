@@ -1,5 +1,6 @@
 """What is abandoned: one table, and for any VM at all, what must hold before a sweep may touch it."""
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from orchestrator.abandoned import at_first_sight, claimed, errand, judge, live_run, planned, unused, yielded
 from orchestrator.lease import AddressPolicy, Found, Phase
 from orchestrator.policy import Policy, seconds
+from orchestrator.run import Reach, Run
 from orchestrator.seen import RESERVED_FOR_A_RUN, AccessConfig, Address, Listed, Machine, run_label
 from orchestrator.swept import Standing, SweepOrder
 from tests.unit.orchestrator.sightings import NOON, a_lease, a_machine, a_view
-from vm_agent.protocol import Greeting
+from vm_agent.protocol import Greeting, Mode
 
 POLICY = Policy()
 ORDER = SweepOrder("demo", None, "a sweep", "sweeper")
@@ -235,3 +237,65 @@ def test_an_address_in_use_is_no_finding():
     idle = unused(replace(used, thing=replace(used.thing, users=())), NOON, POLICY)
     assert idle is not None
     assert (idle.standing, idle.owed) == (Standing.UNUSED, False)
+
+
+def test_the_agents_word_counts_though_the_lease_was_wiped():
+    assert live_run(replace(left(), lease=None), at_work(), POLICY) is not None
+    overdue = at_work(deadline=NOON - POLICY.grace)
+    assert live_run(replace(left(), lease=None), overdue, POLICY) is None
+    assert live_run(left(run_deadline=NOON), overdue, POLICY) is None, "the lease's deadline is now"
+
+
+def test_a_claim_is_higher_than_what_was_there_whatever_the_clock_says():
+    before = a_lease(epoch=9_000_000_000, execution="nightly-x", task=3, expires_at=JUST_EXPIRED)
+    claim = claimed(before, ORDER, NOON, POLICY)
+    assert claim.epoch == 9_000_000_001
+    assert (claim.task, claim.expires_at) == (0, NOON + POLICY.lease_ttl)
+
+
+def test_an_errand_orders_nothing_but_to_come_down():
+    order = replace(ORDER, reach=Reach.INTERNAL, agent_port=9000)
+    assert errand(order, "europe-west4-b", left(address="gpu-ip")) == Run(
+        key="monday",
+        mode=Mode.RUN,
+        job=None,
+        params={},
+        timeout=timedelta(),
+        max_run=timedelta(),
+        holder="a sweep",
+        nonce="sweeper",
+        project="demo",
+        region="europe-west4",
+        zone="europe-west4-b",
+        instance="gpu-vm",
+        address="gpu-ip",
+        reach=Reach.INTERNAL,
+        agent_port=9000,
+    )
+
+
+def test_who_started_it_by_hand_is_told_whose_lease_had_run_out():
+    assert "after the lease of a laptop (run monday)" in judge(left(expires_at=NOON - 3 * HOUR), POLICY).why
+
+
+@pytest.mark.parametrize(
+    ("hold", "standing"),
+    [
+        ("2026-11-21T12:30:00+09:00", Standing.ABANDONED),
+        ("2026-11-21T12:30:00-09:00", Standing.ON_BY_HAND),
+        ("2026-11-22T12:00:00Z", Standing.ON_BY_HAND),
+        ("2026-11-22T12:00:01Z", Standing.ABANDONED),
+    ],
+)
+def test_a_hold_goes_by_its_own_zone_and_a_day_at_most_counts_from_now(hold: str, standing: Standing):
+    """Longer than a day, it counts from the start of the VM, which was more than a day ago."""
+    held = replace(left(), metadata={"mayfly-hold": hold}, last_start=NOON - 30 * HOUR)
+    assert judge(held, POLICY).standing is standing
+
+
+def test_moments_are_told_in_utc_wherever_we_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", "Asia/Seoul")
+    time.tzset()
+    assert "until 2026-11-21 13:00:00 UTC" in judge(left(expires_at=NOON + HOUR), POLICY).why
+    monkeypatch.undo()
+    time.tzset()

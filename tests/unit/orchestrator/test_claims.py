@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.claims import as_found, misused_key, refusal
-from orchestrator.errors import Taken
+from orchestrator.claims import as_found, left_by_a_run, misused_key, refusal
+from orchestrator.errors import BadResource, Taken
 from orchestrator.goal import Down, Up, goal_of
 from orchestrator.ladder import Move, next_move
 from orchestrator.lease import Found, Lease, Phase, Remembered
 from orchestrator.policy import Policy
-from orchestrator.run import Outcome, Run
-from orchestrator.seen import Seen
+from orchestrator.run import OnRunning, Outcome, Run
+from orchestrator.seen import AccessConfig, Seen
 from tests.unit.orchestrator.sightings import ADDRESS, NOON, a_lease, a_machine, a_run, a_view, armed, attached, running
 from vm_agent.protocol import Mode, State
 
@@ -150,3 +150,58 @@ def test_what_is_remembered_is_told_with_its_result():
     goal = goal_of(Seen(a_machine(lease=Lease(epoch=7, outcomes=(ENDED,))), ADDRESS), a_run())
     assert isinstance(goal, Down)
     assert (goal.verdict.outcome, goal.verdict.result, goal.verdict.attempts) == (Outcome.SUCCEEDED, ENDED.result, 1)
+
+
+def test_whoever_reads_a_remembered_outcome_is_told_when_that_was():
+    goal = goal_of(Seen(a_machine(lease=Lease(epoch=7, outcomes=(ENDED,))), ADDRESS), a_run())
+    assert isinstance(goal, Down)
+    assert "2026-11-21 12:00:00 UTC" in goal.verdict.detail
+
+
+def test_what_we_wrote_down_about_the_vm_counts_however_late_somebody_started_it():
+    ours = a_lease(found=Found(running=True, ip="35.9.9.9"))
+    late = replace(running(a_machine(lease=ours)), last_start=NOON + timedelta(hours=1))
+    assert as_found(late, a_run(), POLICY) == Found(running=True, ip="35.9.9.9")
+    another = replace(late, lease=replace(ours, nonce="theirs"))
+    assert as_found(another, a_run(), POLICY) == Found(running=True, ip=None)
+
+
+def test_a_vm_is_left_by_a_run_if_it_was_started_before_that_runs_last_start_could_have_landed():
+    lease = theirs(expires_at=NOON)
+    last = NOON + POLICY.request + POLICY.start
+    assert left_by_a_run(running(a_machine(lease=lease)), POLICY)
+    assert left_by_a_run(a_machine(lease=lease, last_start=last), POLICY)
+    assert not left_by_a_run(a_machine(lease=lease, last_start=last + timedelta(seconds=1)), POLICY)
+
+
+@pytest.mark.parametrize("status", ["SUSPENDED", "SUSPENDING"])
+def test_a_vm_that_sleeps_is_refused_without_a_lease_too(status: str):
+    assert isinstance(refusal(seen(None, status=status), a_run(), POLICY), BadResource)
+
+
+def test_a_lease_without_an_end_holds_nobody_off():
+    assert refusal(seen(theirs(expires_at=None)), a_run(), POLICY) is None
+
+
+def test_who_is_refused_is_told_by_whom_and_until_when_no_request_can_land_any_more():
+    reason = refusal(seen(theirs(expires_at=NOON + timedelta(minutes=3))), a_run(), POLICY)
+    assert "a laptop for run tuesday until 12:03:30 UTC" in str(reason)
+
+
+def test_a_run_that_may_be_live_is_another_one_and_no_longer_than_its_deadline():
+    lease = theirs(phase=Phase.INVOKING, expires_at=NOON - L, run_deadline=NOON + timedelta(seconds=1))
+    reason = refusal(Seen(running(a_machine(lease=lease)), ADDRESS), a_run(), POLICY)
+    assert isinstance(reason, Taken)
+    assert reason.same_run is False
+    over = replace(lease, run_deadline=NOON)
+    assert refusal(Seen(running(a_machine(lease=over)), ADDRESS), a_run(), POLICY) is None
+
+
+EPHEMERAL = AccessConfig("External NAT", "35.9.9.9")
+
+
+def test_an_address_on_a_vm_that_is_off_is_no_obstacle_nor_one_that_nobody_asked_to_replace():
+    assert refusal(seen(None, access_config=EPHEMERAL), a_run(), POLICY) is None
+    adopting = a_run(address=None, on_running=OnRunning.ADOPT)
+    on = replace(running(a_machine()), access_config=EPHEMERAL)
+    assert refusal(Seen(on, None), adopting, POLICY) is None

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from orchestrator.errors import BadResource, Busy
 from orchestrator.goal import Down, Up, goal_of
 from orchestrator.lease import Found, Phase
 from orchestrator.policy import Policy
-from orchestrator.run import OnRunning, Outcome
+from orchestrator.run import OnRunning, Outcome, Verdict
 from orchestrator.seen import AccessConfig, Address, Seen
 from tests.unit.orchestrator.sightings import ADDRESS, NOON, a_lease, a_machine, a_run, a_view, at_the_top, running
 from vm_agent.protocol import Failure, State
@@ -141,3 +142,15 @@ def test_an_adopted_vm_keeps_the_address_it_has():
     error = refusal(Seen(used, ADDRESS), a_run(on_running=OnRunning.ADOPT), POLICY)
     assert isinstance(error, BadResource)
     assert "35.9.9.9" in str(error)
+
+
+def test_what_a_job_gave_is_in_the_verdict_with_no_words_of_ours():
+    done = goal_of(replace(TOP, run=a_view(State.SUCCEEDED, result={"text": "hello"})), a_run())
+    assert done == Down(a_run(), Verdict(Outcome.SUCCEEDED, "", {"text": "hello"}))
+
+
+@pytest.mark.parametrize("out", [None, Path("out")])
+def test_output_is_collected_where_somebody_wants_it(out: Path | None):
+    run = a_run(out=out)
+    goal = goal_of(replace(TOP, run=a_view(State.FAILED)), run)
+    assert goal == Down(run, Verdict(Outcome.FAILED), collect=out is not None)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import BadUsage
-from orchestrator.keys import meaning_of, window_key
+from orchestrator.keys import check_window, meaning_of, window_key
 from orchestrator.spans import parse_duration, written
 from vm_agent.protocol import CommandJob, FunctionJob
 
@@ -79,3 +79,21 @@ def test_a_span_is_written_as_it_is_read(seconds: int):
 )
 def test_spans_read_well(seconds: float, text: str):
     assert written(timedelta(seconds=seconds)) == text
+
+
+def test_a_meaning_is_sixteen_characters():
+    assert len(meaning_of(None, {})) == 16
+
+
+def test_a_day_may_be_written_as_24h():
+    now = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    assert key("24h", "UTC", now) == key("1d", "UTC", now)
+
+
+def test_a_window_is_checked_before_anything_is_done_and_the_complaint_lists_what_there_is():
+    check_window("1d", "Asia/Seoul")
+    check_window("6h", "UTC")
+    with pytest.raises(BadUsage, match="write 1d, or one of 1h, 2h, 3h, 4h, 6h, 8h, 12h"):
+        check_window("5h", "UTC")
+    with pytest.raises(BadUsage, match="IANA"):
+        check_window("1d", "Mars/Olympus")

@@ -16,12 +16,13 @@ from tests.unit.orchestrator.sightings import (
     a_lease,
     a_machine,
     a_run,
+    a_view,
     armed,
     at_the_top,
     attached,
     running,
 )
-from vm_agent.protocol import Greeting
+from vm_agent.protocol import Greeting, State
 
 UP = Up(a_run())
 DOWN = Down(a_run(), Verdict(Outcome.SUCCEEDED))
@@ -161,3 +162,30 @@ def test_an_adopted_vm_is_left_running_with_the_address_it_had():
 
 def test_a_request_on_its_way_is_settled_before_anything_is_believed():
     assert next_move(Seen(OURS, ADDRESS, in_flight=True), DOWN) is Move.SETTLE
+
+
+@pytest.mark.parametrize(
+    ("limit", "move"),
+    [
+        (-1, Move.ARM_DEADLINE),
+        (0, Move.ATTACH_ADDRESS),
+        (75 * 60, Move.ATTACH_ADDRESS),
+        (75 * 60 + 1, Move.ARM_DEADLINE),
+    ],
+)
+def test_a_limit_holds_from_what_the_run_needs_to_twice_that(limit: int, move: Move):
+    """`limit`: seconds beyond what this run needs."""
+    machine = replace(armed(OURS), max_run=UP.run.max_run + timedelta(seconds=limit))
+    assert next_move(Seen(machine, ADDRESS), UP) is move
+
+
+@pytest.mark.parametrize(("most", "move"), [(1, Move.FOLLOW), (2, Move.INVOKE)])
+def test_a_run_that_was_cut_off_is_asked_for_again_only_if_it_may_be(most: int, move: Move):
+    cut = replace(TOP, run=a_view(State.INTERRUPTED))
+    assert next_move(cut, Up(a_run(attempts_most=most))) is move
+
+
+@pytest.mark.parametrize("found", [Found(running=False, ip=ADDRESS.ip), Found(running=True, ip="35.9.9.9")])
+def test_an_address_goes_off_unless_a_running_vm_had_it_before_us(found: Found):
+    seen = Seen(attached(a_machine(lease=a_lease(found=found))), ADDRESS)
+    assert next_move(seen, DOWN) is Move.DETACH_ADDRESS
