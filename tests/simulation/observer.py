@@ -128,7 +128,7 @@ class Observer:
                 self.note("C1", f"{idle.span} on and idle, from {idle.since:%H:%M:%S}; no more than {most} is promised")
         for key in self._cut:
             states = self._in_ledger(key)
-            if states not in (["INTERRUPTED"], ["SUCCEEDED"]):
+            if not {"INTERRUPTED", "SUCCEEDED"}.issuperset(states):
                 self.note("S3", f"the run of {key} was cut by another's stop, and its ledger says {states}")
 
     def _owed(self) -> Lease | None:
