@@ -79,9 +79,9 @@ class Sender:
         frozen = self.attempt.frozen_since_look
 
         def land() -> None:
-            if request.path.endswith("/stop"):
-                for listener in self.universe.on_stop:
-                    listener(self.attempt, frozen)
+            if (verb := request.path.rpartition("/")[2]) in {"start", "stop"}:
+                for listener in self.universe.on_power:
+                    listener(self.attempt, verb, frozen)
             self.universe.ask(request, hear)
 
         def hear(reply: Reply) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, count, islice, zip_longest
+from random import Random
 
 from tests.simulation import enumeration
 from tests.simulation.schedule import Event, Fault, Happening, Kind, Schedule
@@ -38,20 +39,21 @@ def first_of(schedules: Iterator[Schedule]) -> Found | None:
 
 
 def _likely() -> Iterator[Schedule]:
-    """Each kind of schedule in turn, so that none waits for the end of another."""
+    """Each kind of schedule in turn, so that none waits for the end of another; and each kind from all its ends."""
     requests = range(enumeration.boundaries())
     kinds = [
-        iter([Schedule()]),
-        (Schedule((Fault(at, kind),)) for kind in Kind for at in requests),
-        iter(enumeration.happenings()),
-        (_frozen(at) for at in requests),
-        iter(enumeration.called_off_while_unanswered()),
-        iter(enumeration.abandoned()),
-        (enumeration.of_seed(seed) for seed in count()),
+        enumeration.singles(),
+        enumeration.happenings(),
+        [_frozen(at) for at in requests],
+        enumeration.called_off_while_unanswered(),
+        enumeration.abandoned(),
     ]
+    for kind in kinds:
+        Random(2).shuffle(kind)
     nothing = None
-    in_turn = chain.from_iterable(zip_longest(*kinds, fillvalue=nothing))
-    return (schedule for schedule in in_turn if schedule is not None)
+    seeds = (enumeration.of_seed(seed) for seed in count())
+    in_turn = chain.from_iterable(zip_longest(*kinds, seeds, fillvalue=nothing))
+    return chain([Schedule()], (schedule for schedule in in_turn if schedule is not None))
 
 
 def _frozen(at: int) -> Schedule:

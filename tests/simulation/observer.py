@@ -5,7 +5,7 @@ S3  no stop hits the run of another key, and a sweep's no run at all, unless its
     the stop (then: counted); the run that it cut is INTERRUPTED, and never begun again
 S4  the IP never on two VMs, never taken from a live run  S5  no end is told that the ledger does not say
 S6  nothing without our label is touched                  C1  idle-billed seconds as promised (meter.py)
-L0  the VM is never on, or on its way, while nobody holds or owes its lease
+L0  the VM is never on, or on its way, while nobody holds or owes its lease (but for such a frozen one's start: counted)
 L1  when faults cease: VM off, IP as the policy says, lease free, with the sweep as last net; and nobody says that it
     left everything clean while the lease is its own
 
@@ -38,6 +38,8 @@ _TOLD_BY_THE_LEDGER = {Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED, Out
 NOT_PROMISED = {
     "a stop from a frozen orchestrator": "Compute Engine's stop takes no precondition: who is frozen between look and "
     "stop for longer than the lease lives may hit the next run (docs/reliability.md, residual window)",
+    "a start from a frozen orchestrator": "nor does its start: if others have put everything right by then, it brings "
+    "the VM on under nobody's lease; its dead-man turns it off, or its own limit",
 }
 
 
@@ -65,12 +67,13 @@ class Observer:
         self._guest = universe.guest()
         self._heard = 0  # lines of the trace: whoever ends, says so there
         self._read = 0  # entries of the cloud's history
+        self._started_late = False  # the last start came from one who was frozen, and had lost the lease
         self._cut: set[str] = set()  # whose run was live when another's stop landed
         self._judged: set[str] = set()  # the names of processes whose answer was heard
         self._over_at: float | None = None
         universe.on_job.append(self._job_began)
         universe.on_cut.append(self._address_taken)
-        universe.on_stop.append(self._stop_landed)
+        universe.on_power.append(self._power_landed)
 
     def note(self, promise: str, how: str) -> None:
         """A promise was broken."""
@@ -121,11 +124,11 @@ class Observer:
             self.note("L1", f"the lease is free, and the IP {vm.external_ip} is still on the VM")
         for idle in self.meter.stretches:
             most = most_idle(self.universe.schedule, idle)
-            if most is not None and idle.span > most:
+            if most is not None and not self.excused["a start from a frozen orchestrator"] and idle.span > most:
                 self.note("C1", f"{idle.span} on and idle, from {idle.since:%H:%M:%S}; no more than {most} is promised")
         for key in self._cut:
             states = self._in_ledger(key)
-            if states not in (["INTERRUPTED"], ["SUCCEEDED"]):
+            if not {"INTERRUPTED", "SUCCEEDED"}.issuperset(states):
                 self.note("S3", f"the run of {key} was cut by another's stop, and its ledger says {states}")
 
     def _owed(self) -> Lease | None:
@@ -142,7 +145,7 @@ class Observer:
             if sweep.exit_code is not None and sweep.process.name not in self._judged:
                 self._judged.add(sweep.process.name)
                 if any(sweep.put_right):
-                    self._judge_clean(sweep.process.name, sweep.process.name)
+                    self._judge_clean(sweep)
 
     # --- single promises -----------------------------------------------------------------------------------------
 
@@ -160,19 +163,24 @@ class Observer:
             if cut_off and self.universe.guests[vm.key].jobs and vm.internal_ip == self.universe.led_to.get(ip):
                 self.note("S4", f"{ip} was taken from a live run on {vm.name}")
 
-    def _stop_landed(self, attempt: TaskProcess, frozen: bool) -> None:
+    def _power_landed(self, sender: TaskProcess, verb: str, frozen: bool) -> None:
+        if verb == "start":
+            self._started_late = frozen and not sender.holds(self._owed())
+            if self._started_late:
+                self.excused["a start from a frozen orchestrator"] += 1
+            return
         for _, key in self.universe.live_keys():
-            if attempt.may_stop(key):
+            if sender.may_stop(key):
                 continue
             self._cut.add(key)
             if frozen:
                 self.excused["a stop from a frozen orchestrator"] += 1
             else:
-                self.note("S3", f"{attempt.process.name} stopped a run of {key}")
+                self.note("S3", f"{sender.process.name} stopped a run of {key}")
 
     def _on_with_a_lease(self) -> None:
         status, lease = self.universe.machine().status, self._owed()
-        if status != TERMINATED and lease is None:
+        if status != TERMINATED and lease is None and not self._started_late:
             self.note("L0", f"the VM is {status}, and nobody has its lease")
         if lease is not None and lease.run_deadline is not None:
             self.meter.saw_deadline(lease.run_deadline)
@@ -200,20 +208,19 @@ class Observer:
         self._read = history.written
 
     def _judge_receipt(self, attempt: Attempt) -> None:
-        receipt, run = attempt.receipt, attempt.run
-        if receipt is None or run is None:
+        receipt = attempt.receipt
+        if receipt is None:
             return
         if receipt.outcome in _TOLD_BY_THE_LEDGER:
             states = self._in_ledger(receipt.run_key)
             if receipt.outcome.name not in states:
                 self.note("S5", f"{attempt.process.name} said {receipt.outcome}, the ledger says {states or 'nothing'}")
         if receipt.cleanup == "confirmed":
-            self._judge_clean(attempt.process.name, run.nonce)
+            self._judge_clean(attempt)
 
-    def _judge_clean(self, who: str, nonce: str) -> None:
-        lease = self._owed()
-        if lease is not None and lease.nonce == nonce:
-            self.note("L1", f"{who} says that it left everything clean, and has the lease ({lease.phase})")
+    def _judge_clean(self, who: TaskProcess) -> None:
+        if who.holds(self._owed()):
+            self.note("L1", f"{who.process.name} says that it left everything clean, and still has the lease")
 
     def _in_ledger(self, key: str) -> list[str]:
         """What a power cut now would leave."""

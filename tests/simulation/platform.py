@@ -11,6 +11,7 @@ from orchestrator.agent_client import AgentClient
 from orchestrator.drive import drive
 from orchestrator.errors import MayflyError
 from orchestrator.google_calls import Place
+from orchestrator.lease import Lease
 from orchestrator.policy import Policy
 from orchestrator.ports import Addresses, Agent, Clock, Leases, Machines, Output
 from orchestrator.run import OnInterrupt, Receipt, Run
@@ -114,6 +115,10 @@ class TaskProcess:
         """Whether a run of that key is its own to stop."""
         raise NotImplementedError
 
+    def holds(self, lease: Lease | None) -> bool:
+        """Whether this lease is its own."""
+        raise NotImplementedError
+
 
 @dataclass(kw_only=True)
 class Attempt(TaskProcess):
@@ -136,6 +141,10 @@ class Attempt(TaskProcess):
     def may_stop(self, key: str) -> bool:
         """Its own key's, whichever attempt began it."""
         return self.run is None or key == self.run.key
+
+    def holds(self, lease: Lease | None) -> bool:
+        """It shows the nonce of its run."""
+        return self.run is not None and lease is not None and lease.nonce == self.run.nonce
 
     async def _work(self) -> None:
         world = self.see_the_world()

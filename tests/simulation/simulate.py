@@ -20,7 +20,7 @@ from tests.simulation.trading import Floor
 from tests.simulation.universe import Universe
 
 HORIZON_SECONDS = 3 * 3600.0  # virtual: every bound is far inside
-STEPS_MAX = 200_000  # a schedule has a few thousand; more is a loop that never ends
+STEPS_MAX = 100_000  # a schedule has some hundred, with a crowd fifty thousand; more is a loop that never ends
 
 
 @dataclass

@@ -8,6 +8,7 @@ from gcp_emulator.seed import DEMO_PROJECT
 from orchestrator.errors import MayflyError
 from orchestrator.events import Event
 from orchestrator.google_errors import Subject
+from orchestrator.lease import Lease
 from orchestrator.policy import Policy
 from orchestrator.ports import Addresses, Clock, Inventory, World
 from orchestrator.seen import OUR_LABEL, Address, Listed, Listing, Machine
@@ -82,6 +83,10 @@ class Sweep(TaskProcess):
         """No live run is ever a sweep's to stop."""
         del key
         return False
+
+    def holds(self, lease: Lease | None) -> bool:
+        """It shows this sweep's nonce."""
+        return lease is not None and lease.nonce == self.process.name
 
     @property
     def put_right(self) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from tests.simulation.events import CROWD
 from tests.simulation.hunt import hunt
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.observer import NOT_PROMISED
-from tests.simulation.schedule import CROWDS, Event, Happening, Kind, Schedule, parse
+from tests.simulation.schedule import CROWDS, Event, Fault, Happening, Kind, Schedule, parse
 from tests.simulation.simulate import Played, play
 
 SEEDS, CHUNK = 2000, 100
@@ -42,6 +42,11 @@ def began(played: Played) -> int:
     return sum(told.text.startswith("job of ") for told in played.universe.trace)
 
 
+def number_of(line: str) -> int:
+    """Which request this line of a trace tells of."""
+    return int(line.removeprefix("#").split()[0])
+
+
 def _report(played: Played) -> str:
     said = "\n".join(map(str, played.violations))
     return f"{said}\nReplay it: make sim SCHEDULE='{played.schedule}'\n{played}"
@@ -57,6 +62,16 @@ def test_without_faults_the_run_succeeds_and_nothing_is_owed() -> None:
 def test_a_schedule_is_replayed_to_the_letter() -> None:
     schedule = enumeration.of_seed(17)
     assert str(play(schedule)) == str(play(parse(str(schedule))))
+
+
+def test_the_run_that_a_frozen_orchestrators_stop_cuts_is_told_as_interrupted_and_not_begun_again() -> None:
+    [stop] = [number_of(told.text) for told in play(Schedule()).universe.trace if told.text.endswith("/stop")]
+    long_after = Event(250, Happening.OTHER_TRIGGER)  # the frozen one's lease is dead, and it wakes up under this run
+    played = kept(Schedule((Fault(stop, Kind.PAUSE),), (long_after,)))
+    assert played.excused == {"a stop from a frozen orchestrator": 1}
+    _, other = played.executions
+    assert {attempt.exit_code for attempt in other.attempts} == {5}
+    assert began(played) == 2
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -101,9 +101,8 @@ class Universe:
         self.crossed_at: list[float] = []  # when each of them was sent
         self.trace: list[Told] = []
         self.on_cut: list[Callable[[str], None]] = []  # an external address leads nowhere any more
-        self.on_stop: list[
-            Callable[[Any, bool], None]
-        ] = []  # whose stop landed, and whether it was frozen since it looked
+        # Whose start or stop landed, which of both, and whether its sender was frozen since it had looked.
+        self.on_power: list[Callable[[Any, str, bool], None]] = []
         self.led_to: dict[str, str] = {}  # external IP -> the internal one that it led to last
         self.on_job: list[Callable[[str, Order, tuple[str, int]], None]] = []
         self.work: Work | None = None  # what the job does; None: nothing, for JOB_SECONDS
