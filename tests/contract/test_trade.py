@@ -68,7 +68,7 @@ async def test_an_attempt_after_one_that_died_between_slices_buys_the_rest(
 ) -> None:
     exchange.rules += [Rule(PLACE, Fault.HANGS)]
     first = asyncio.create_task(run(a_run(tmp_path, slices=3)))
-    await exchange.after_place.wait()
+    await exchange.has_placed()
     first.cancel()
     await asyncio.wait([first])
     [left] = json.loads((tmp_path / "orders.json").read_text())
@@ -134,7 +134,7 @@ async def test_an_order_that_nobody_can_tell_of_is_named_in_the_failure(
     monkeypatch.setattr(policy, "ORDER_UNKNOWN_SECONDS", 3)
     exchange.rules += [Rule(PLACE, Fault.REPLY_LOST)]
     running = asyncio.create_task(run(a_run(tmp_path)))
-    await exchange.after_place.wait()
+    await exchange.has_placed()
     exchange.rules += [Rule(FIND, Fault.BAD_GATEWAY, times=None)]
     with pytest.raises(errors.OrderUnknown, match=exchange.book.orders[0].client_id):
         await running
@@ -191,7 +191,7 @@ async def test_a_refusal_of_a_later_slice_tells_what_was_bought_before(
 ) -> None:
     """Somebody else spends from the same account meanwhile."""
     running = asyncio.create_task(run(a_run(tmp_path, slices=2, pause_seconds=0.5)))
-    await exchange.after_place.wait()
+    await exchange.has_placed()
     exchange.book.balances["USDT"] = Decimal(1)
     with pytest.raises(errors.TooLittleBalance) as caught:
         await running
