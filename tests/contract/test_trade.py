@@ -208,6 +208,13 @@ async def test_a_key_that_is_not_for_this_address_is_told_with_the_address(
         await run(a_run(tmp_path))
 
 
+async def test_a_key_that_may_read_and_not_trade_is_told_at_once(exchange: ExchangeServer, tmp_path: Path) -> None:
+    exchange.may_trade = False
+    with pytest.raises(errors.WrongKey, match="Are its permissions right"):
+        await run(a_run(tmp_path))
+    assert exchange.count(PLACE) == 1
+
+
 async def test_no_word_of_the_key_is_in_log_error_or_artifact(
     exchange: ExchangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

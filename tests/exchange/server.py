@@ -63,7 +63,8 @@ class ExchangeServer:
     rules: list[Rule] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     allowed: bool = True  # whether the caller's address is on the key's list
-    trading: bool = True
+    may_trade: bool = True  # the key has the permission
+    trading: bool = True  # the market is open
     host: str = ""
     clock: Callable[[], float] = time.time
     _placed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -145,6 +146,8 @@ class ExchangeServer:
 
     def _authenticate(self, request: web.Request, body: str, given: Mapping[str, str]) -> None:
         if request.headers.get("X-MBX-APIKEY") != API_KEY or not self.allowed:
+            raise Rejected(401, -2015, "Invalid API-key, IP, or permissions for action.")
+        if request.method == "POST" and not self.may_trade:
             raise Rejected(401, -2015, "Invalid API-key, IP, or permissions for action.")
         signed, _, signature = (request.query_string + body).rpartition("&signature=")
         if signature != hmac.new(API_SECRET.encode(), signed.encode(), hashlib.sha256).hexdigest():
