@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.agent_at_work import an_agent, at_work, finished, start, write_main
 from tests.exchange.server import (
     API_KEY,
     API_SECRET,
@@ -253,3 +254,24 @@ async def test_without_a_run_key_nothing_is_bought(exchange: ExchangeServer, tmp
     with pytest.raises(errors.BadParams, match="no run key"):
         await run(a_run(tmp_path, key=""))
     assert exchange.private == []
+
+
+async def test_a_purchase_that_is_cancelled_leaves_word_of_the_order_that_was_under_way(
+    exchange: ExchangeServer, tmp_path: Path
+) -> None:
+    """By the agent, as a process: SIGTERM in the middle of a placing."""
+    exchange.rules += [Rule(PLACE, Fault.HANGS)]
+    write_main(tmp_path, "")
+    async with at_work(an_agent(tmp_path)) as client:
+        job = {"function": "vm_agent.jobs.trade:run"}
+        run_id = (await start(client, key="monday", job=job, params=BUY)).json()["id"]
+        await exchange.has_placed()
+        await client.post(f"/runs/{run_id}/cancel")
+        ended = await finished(client, run_id)
+        [left] = (await client.get(f"/runs/{run_id}/artifacts/orders.json")).json()
+    name = exchange.book.orders[0].client_id
+    assert (left["state"], left["client_order_id"]) == ("sent", name)
+    assert (ended["state"], ended["progress"]["message"]) == (
+        "CANCELLED",
+        f"slice 1 of 1: sending order {name} for 20.00",
+    )
