@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.agent_at_work import an_agent, at_work, finished, start, write_main
 from tests.exchange.server import (
     API_KEY,
     API_SECRET,
@@ -68,7 +69,7 @@ async def test_an_attempt_after_one_that_died_between_slices_buys_the_rest(
 ) -> None:
     exchange.rules += [Rule(PLACE, Fault.HANGS)]
     first = asyncio.create_task(run(a_run(tmp_path, slices=3)))
-    await exchange.after_place.wait()
+    await exchange.has_placed()
     first.cancel()
     await asyncio.wait([first])
     [left] = json.loads((tmp_path / "orders.json").read_text())
@@ -134,7 +135,7 @@ async def test_an_order_that_nobody_can_tell_of_is_named_in_the_failure(
     monkeypatch.setattr(policy, "ORDER_UNKNOWN_SECONDS", 3)
     exchange.rules += [Rule(PLACE, Fault.REPLY_LOST)]
     running = asyncio.create_task(run(a_run(tmp_path)))
-    await exchange.after_place.wait()
+    await exchange.has_placed()
     exchange.rules += [Rule(FIND, Fault.BAD_GATEWAY, times=None)]
     with pytest.raises(errors.OrderUnknown, match=exchange.book.orders[0].client_id):
         await running
@@ -191,7 +192,7 @@ async def test_a_refusal_of_a_later_slice_tells_what_was_bought_before(
 ) -> None:
     """Somebody else spends from the same account meanwhile."""
     running = asyncio.create_task(run(a_run(tmp_path, slices=2, pause_seconds=0.5)))
-    await exchange.after_place.wait()
+    await exchange.has_placed()
     exchange.book.balances["USDT"] = Decimal(1)
     with pytest.raises(errors.TooLittleBalance) as caught:
         await running
@@ -206,6 +207,13 @@ async def test_a_key_that_is_not_for_this_address_is_told_with_the_address(
     exchange.allowed = False
     with pytest.raises(errors.WrongKey, match=r"Is 203\.0\.113\.7 on its list of addresses"):
         await run(a_run(tmp_path))
+
+
+async def test_a_key_that_may_read_and_not_trade_is_told_at_once(exchange: ExchangeServer, tmp_path: Path) -> None:
+    exchange.may_trade = False
+    with pytest.raises(errors.WrongKey, match="Are its permissions right"):
+        await run(a_run(tmp_path))
+    assert exchange.count(PLACE) == 1
 
 
 async def test_no_word_of_the_key_is_in_log_error_or_artifact(
@@ -246,3 +254,24 @@ async def test_without_a_run_key_nothing_is_bought(exchange: ExchangeServer, tmp
     with pytest.raises(errors.BadParams, match="no run key"):
         await run(a_run(tmp_path, key=""))
     assert exchange.private == []
+
+
+async def test_a_purchase_that_is_cancelled_leaves_word_of_the_order_that_was_under_way(
+    exchange: ExchangeServer, tmp_path: Path
+) -> None:
+    """By the agent, as a process: SIGTERM in the middle of a placing."""
+    exchange.rules += [Rule(PLACE, Fault.HANGS)]
+    write_main(tmp_path, "")
+    async with at_work(an_agent(tmp_path)) as client:
+        job = {"function": "vm_agent.jobs.trade:run"}
+        run_id = (await start(client, key="monday", job=job, params=BUY)).json()["id"]
+        await exchange.has_placed()
+        await client.post(f"/runs/{run_id}/cancel")
+        ended = await finished(client, run_id)
+        [left] = (await client.get(f"/runs/{run_id}/artifacts/orders.json")).json()
+    name = exchange.book.orders[0].client_id
+    assert (left["state"], left["client_order_id"]) == ("sent", name)
+    assert (ended["state"], ended["progress"]["message"]) == (
+        "CANCELLED",
+        f"slice 1 of 1: sending order {name} for 20.00",
+    )

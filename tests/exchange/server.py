@@ -18,6 +18,7 @@ from tests.exchange.book import FEE, MAX_NOTIONAL, MIN_NOTIONAL, STEP, TICK, Boo
 
 API_KEY, API_SECRET = "the-exchange-key", "the-exchange-secret"
 SYMBOL = "BTCUSDT"
+PATIENCE_SECONDS = 60  # for what takes moments; only a failing test waits as long
 PLACE, FIND = "POST order", "GET order"
 
 
@@ -62,10 +63,11 @@ class ExchangeServer:
     rules: list[Rule] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     allowed: bool = True  # whether the caller's address is on the key's list
-    trading: bool = True
+    may_trade: bool = True  # the key has the permission
+    trading: bool = True  # the market is open
     host: str = ""
     clock: Callable[[], float] = time.time
-    after_place: asyncio.Event = field(default_factory=asyncio.Event)
+    _placed: asyncio.Event = field(default_factory=asyncio.Event)
     _late: set[asyncio.Task[None]] = field(default_factory=set)
 
     def count(self, what: str) -> int:
@@ -76,6 +78,11 @@ class ExchangeServer:
     def private(self) -> list[str]:
         """Whatever came with a key or a signature."""
         return [one.what for one in self.asked if one.signed or one.key]
+
+    async def has_placed(self) -> None:
+        """Return once there is an order."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self._placed.wait()
 
     def unspent(self) -> list[Rule]:
         """The faults that never happened."""
@@ -140,6 +147,8 @@ class ExchangeServer:
     def _authenticate(self, request: web.Request, body: str, given: Mapping[str, str]) -> None:
         if request.headers.get("X-MBX-APIKEY") != API_KEY or not self.allowed:
             raise Rejected(401, -2015, "Invalid API-key, IP, or permissions for action.")
+        if request.method == "POST" and not self.may_trade:
+            raise Rejected(401, -2015, "Invalid API-key, IP, or permissions for action.")
         signed, _, signature = (request.query_string + body).rpartition("&signature=")
         if signature != hmac.new(API_SECRET.encode(), signed.encode(), hashlib.sha256).hexdigest():
             raise Rejected(400, -1022, "Signature for this request is not valid.")
@@ -170,7 +179,7 @@ class ExchangeServer:
         if (given["symbol"], given["side"], given["type"]) != (SYMBOL, "BUY", "MARKET") or "quantity" in given:
             raise Rejected(400, -1102, f"not what a purchase sends: {sorted(given)}")
         bought = self.book.place(given["newClientOrderId"], Decimal(given["quoteOrderQty"]))
-        self.after_place.set()
+        self._placed.set()
         half = (bought.filled / 2).quantize(STEP)
         price = f"{bought.price:f}"
         fills = [

@@ -2,28 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from gcp_emulator.seed import SecretSeed
-from orchestrator.policy import seconds
-from orchestrator.run import Outcome, Receipt
+from gcp_emulator.seed import SecretSeed, Seed
+from orchestrator.run import Outcome
 from tests.exchange.server import API_KEY, API_SECRET, PLACE, ExchangeServer, Fault, Rule, an_exchange
 from tests.journeys.command import mayfly
-from tests.journeys.lab import IMPATIENT, Lab, a_lab, a_world, starts_the_agent
+from tests.journeys.lab import Lab, a_lab, a_world, starts_the_agent
+from tests.journeys.making import MakingLab, a_making_lab, a_world_with_a_template
+from tests.journeys.test_run_key import DEAD_HAND, HASTY, kill, tries
 from vm_agent.protocol import Mode
 
 JOB = "vm_agent.jobs.trade:run"
 BUY = {"symbol": "BTC/USDT", "spend": 40, "slices": 2}
-
-# Takeover in moments: L is the longest life of a request. A dead hand renews nothing, as after SIGKILL.
-HASTY = replace(IMPATIENT, request=seconds(2), lease_ttl=seconds(4), lease_renewal=seconds(1), lease_poll=seconds(0.1))
-DEAD_HAND = replace(HASTY, lease_renewal=seconds(3600), settle_after_sigterm=seconds(0))
 
 
 @pytest.fixture
@@ -35,31 +30,20 @@ async def exchange() -> AsyncIterator[ExchangeServer]:
 @pytest.fixture
 async def lab(tmp_path: Path, exchange: ExchangeServer) -> AsyncIterator[Lab]:
     """Its VM trades at that exchange, with a key from Secret Manager."""
-    world = a_world(starts_the_agent(EXCHANGE_EMULATOR_HOST=exchange.host))
-    secrets = (
-        SecretSeed("mayfly-exchange-key", versions=(API_KEY,)),
-        SecretSeed("mayfly-exchange-secret", versions=(API_SECRET,)),
-    )
-    async with a_lab(tmp_path / "disks", replace(world, secrets=world.secrets + secrets)) as lab:
+    async with a_lab(tmp_path / "disks", with_the_key(a_world(script_of(exchange)))) as lab:
         yield lab
         await lab.all_is_well()
         assert exchange.book.placed_twice() == []
 
 
-def attempt(number: int, execution: str = "mayfly-x7k2p") -> dict[str, Any]:
-    """What Cloud Run tells a task of itself."""
-    return {
-        "cloud_run_execution": execution,
-        "cloud_run_task_index": 0,
-        "cloud_run_task_attempt": number,
-    }
+def script_of(exchange: ExchangeServer) -> str:
+    return starts_the_agent(EXCHANGE_EMULATOR_HOST=exchange.host)
 
 
-async def kill(running: "asyncio.Task[Receipt]") -> None:
-    """The orchestrator gives nothing back."""
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
+def with_the_key(world: Seed) -> Seed:
+    secrets = {"mayfly-exchange-key": API_KEY, "mayfly-exchange-secret": API_SECRET}
+    seeded = (SecretSeed(name, versions=(value,)) for name, value in secrets.items())
+    return replace(world, secrets=(*world.secrets, *seeded))
 
 
 async def test_a_purchase_is_one_order_for_each_slice_and_a_doubled_tick_is_answered_from_memory(
@@ -90,13 +74,13 @@ async def test_a_window_boundary_between_two_attempts_buys_once(lab: Lab, exchan
     late = datetime(2026, 11, 21, 23, 50, tzinfo=UTC)
     early = datetime(2026, 11, 22, 0, 10, tzinfo=UTC)
     order = {"params": BUY | {"pause_seconds": 1}, "once_per": "1d"}
-    running = asyncio.create_task(lab.run(JOB, now=late, policy=DEAD_HAND, **order, **attempt(0)))
-    await exchange.after_place.wait()
+    running = asyncio.create_task(lab.run(JOB, now=late, policy=DEAD_HAND, **order, **tries("mayfly-x7k2p", 0)))
+    await exchange.has_placed()
     await kill(running)
-    second = await lab.run(JOB, now=early, policy=HASTY, **order, **attempt(1))
+    second = await lab.run(JOB, now=early, policy=HASTY, **order, **tries("mayfly-x7k2p", 1))
     assert second.run_key.startswith("2026-11-21/")
     assert (second.exit_code, len(exchange.book.orders)) == (0, 2)
-    tomorrow = await lab.run(JOB, now=early, policy=HASTY, **order, **attempt(0, "mayfly-9zzzz"))
+    tomorrow = await lab.run(JOB, now=early, policy=HASTY, **order, **tries("mayfly-9zzzz", 0))
     assert tomorrow.run_key.startswith("2026-11-22/")
     assert (tomorrow.exit_code, len(exchange.book.orders)) == (0, 4)
 
@@ -104,7 +88,7 @@ async def test_a_window_boundary_between_two_attempts_buys_once(lab: Lab, exchan
 async def test_a_purchase_that_was_cut_off_is_not_begun_again_by_itself(lab: Lab, exchange: ExchangeServer):
     exchange.rules += [Rule(PLACE, Fault.HANGS)]
     running = asyncio.create_task(lab.run(JOB, params=BUY, key="monday", policy=HASTY))
-    await exchange.after_place.wait()
+    await exchange.has_placed()
     await lab.switch_off()
     receipt = await running
     assert (receipt.outcome, receipt.exit_code) == (Outcome.INTERRUPTED, 5)
@@ -118,7 +102,7 @@ async def test_a_purchase_that_may_be_begun_again_finds_what_was_placed_and_buys
 ):
     exchange.rules += [Rule(PLACE, Fault.HANGS)]
     running = asyncio.create_task(lab.run(JOB, params=BUY, policy=HASTY, on_interrupt="rerun"))
-    await exchange.after_place.wait()
+    await exchange.has_placed()
     await lab.switch_off()
     receipt = await running
     assert (receipt.exit_code, receipt.attempts) == (0, 2), receipt.detail
@@ -128,10 +112,10 @@ async def test_a_purchase_that_may_be_begun_again_finds_what_was_placed_and_buys
 
 async def test_a_retry_after_the_orchestrator_was_killed_follows_the_purchase(lab: Lab, exchange: ExchangeServer):
     order = {"params": BUY | {"pause_seconds": 1}}
-    running = asyncio.create_task(lab.run(JOB, policy=DEAD_HAND, **order, **attempt(0)))
-    await exchange.after_place.wait()
+    running = asyncio.create_task(lab.run(JOB, policy=DEAD_HAND, **order, **tries("mayfly-x7k2p", 0)))
+    await exchange.has_placed()
     await kill(running)
-    receipt = await lab.run(JOB, policy=HASTY, **order, **attempt(1))
+    receipt = await lab.run(JOB, policy=HASTY, **order, **tries("mayfly-x7k2p", 1))
     assert (receipt.exit_code, receipt.attempts, len(exchange.book.orders)) == (0, 1, 2)
 
 
@@ -145,11 +129,53 @@ async def test_a_key_that_is_not_for_this_vm_fails_with_the_vms_address(lab: Lab
 
 
 async def test_a_secret_that_is_not_there_is_named_with_what_to_do(tmp_path: Path, exchange: ExchangeServer):
-    script = starts_the_agent(EXCHANGE_EMULATOR_HOST=exchange.host)
-    async with a_lab(tmp_path / "disks", a_world(script)) as lab:
+    async with a_lab(tmp_path / "disks", a_world(script_of(exchange))) as lab:
         receipt = await lab.run(JOB, params=BUY)
         await lab.all_is_well()
     assert receipt.exit_code == 1
     assert "Secret Manager answered 404 for projects/demo/secrets/mayfly-exchange-key/versions/latest" in receipt.detail
     assert "create the secret" in receipt.detail
     assert exchange.private == []
+
+
+@pytest.fixture
+async def making(tmp_path: Path, exchange: ExchangeServer) -> AsyncIterator[MakingLab]:
+    """A VM is made for each run, and deleted with its disk."""
+    account = {"email": "mayfly-vm@demo.iam.gserviceaccount.com", "scopes": ["cloud-platform"]}
+    world = with_the_key(a_world_with_a_template(script_of(exchange), serviceAccounts=[account]))
+    async with a_making_lab(tmp_path / "disks", world) as lab:
+        yield lab
+        await lab.all_is_well()
+        assert exchange.book.placed_twice() == []
+
+
+async def test_a_doubled_tick_after_the_vm_was_deleted_buys_once(making: MakingLab, exchange: ExchangeServer):
+    first = await making.run(JOB, params=BUY, once_per="1d")
+    second = await making.run(JOB, params=BUY, once_per="1d")
+    assert (first.exit_code, second.exit_code, second.answered_from_memory) == (0, 0, True)
+    assert (len(exchange.book.orders), len(making.requests("instances.insert"))) == (2, 1)
+
+
+async def test_a_doubled_tick_that_everybody_has_forgotten_finds_its_orders_by_their_names(
+    making: MakingLab, exchange: ExchangeServer
+):
+    """The VM is gone with its ledger, the lease is wiped with its outcomes: the exchange still knows."""
+    await making.run(JOB, params=BUY, key="monday")
+    await making.write_lease(None)
+    again = await making.run(JOB, params=BUY, key="monday")
+    assert (again.exit_code, again.answered_from_memory) == (0, False)
+    assert [one["state"] for one in again.result["orders"]] == ["found", "found"]
+    assert len(exchange.book.orders) == 2
+
+
+async def test_a_purchase_whose_vm_was_deleted_under_it_is_finished_on_another_one(
+    making: MakingLab, exchange: ExchangeServer
+):
+    exchange.rules += [Rule(PLACE, Fault.HANGS)]
+    running = asyncio.create_task(making.run(JOB, params=BUY, policy=HASTY, on_interrupt="rerun"))
+    await exchange.has_placed()
+    await making.delete_by_hand()
+    receipt = await running
+    assert (receipt.exit_code, receipt.attempts) == (0, 2), receipt.detail
+    assert [one["state"] for one in receipt.result["orders"]] == ["found", "placed"]
+    assert len(exchange.book.orders) == 2

@@ -79,7 +79,8 @@ def _binance(params: Params) -> Any:
     try:
         from vm_agent.jobs.trade import binance  # noqa: PLC0415
     except ModuleNotFoundError as missing:
-        raise MissingExtra(f"{missing.name} is not installed here. Install the extra: mayfly[trade].") from missing
+        library = (missing.name or "ccxt").partition(".")[0]
+        raise MissingExtra(f"{library} is not installed here. Install the extra: mayfly[trade].") from missing
     return binance, binance.Venue(testnet=params.testnet, local=os.environ.get("EXCHANGE_EMULATOR_HOST") or None)
 
 

@@ -18,6 +18,7 @@ from vm_agent.jobs.trade import policy
 from vm_agent.jobs.trade.errors import NoSuchMarket, Refused, TooLittleBalance, WrongKey
 from vm_agent.jobs.trade.market import NoAnswer, Order, Rules
 
+_MAY_NOT = re.compile(r'"code": *-2015')  # "Invalid API-key, IP, or permissions for action."
 _QUERY = re.compile(r"\?\S*")  # of an address in a message: it has the signature
 
 
@@ -183,7 +184,10 @@ def _speaking_our_errors(symbol: str = "") -> Iterator[None]:
         raise NoSuchMarket(f"Binance does not trade {symbol!r}: {_said(no)}. Write it as BTC/USDT.") from None
     except ccxt.InsufficientFunds as no:
         raise TooLittleBalance(f"Binance refuses the order: {_said(no)}.") from None
-    except ccxt.AuthenticationError as no:
+    except (ccxt.AuthenticationError, ccxt.DDoSProtection) as no:
+        # Of a key that was good for another request ccxt says that it is shut out for a while: it may not do this one.
+        if isinstance(no, ccxt.DDoSProtection) and not _MAY_NOT.search(str(no)):
+            raise NoAnswer(_said(no)) from None
         raise WrongKey(f"Binance does not accept the API key: {_said(no)}.") from None
     except (ccxt.DuplicateOrderId, ccxt.InvalidNonce, ccxt.RateLimitExceeded) as unclear:
         raise NoAnswer(_said(unclear)) from None  # there is one of that name; or: came too late; or: came too often

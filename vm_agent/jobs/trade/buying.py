@@ -12,7 +12,7 @@ So the look before is what protects; and since a request may be under way when i
 first one believes "there is none" only once that request has either landed or expired (`settled_seconds`).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
@@ -119,17 +119,17 @@ class Buyer:
         """An order whose placing was not answered. None: it never arrived, and never will. OrderUnknown."""
         sent = self._clock.uptime()
         settled, patience = sent + self._exchange.settled_seconds, sent + policy.ORDER_UNKNOWN_SECONDS
-        why: Exception | None = None
+        why, pauses = None, _pauses()
         while self._clock.uptime() < patience:
             late = self._clock.uptime() >= settled  # when the question is asked, not when it is answered
             try:
                 order = await self._exchange.find(self._plan.symbol, client_id)
             except (NoAnswer, Refused) as problem:
-                why = problem
+                why = str(problem)
             else:
                 if order or late:
                     return order
-            await self._clock.sleep(policy.ASK_PAUSE_SECONDS)
+            await self._clock.sleep(next(pauses))
         raise OrderUnknown(
             f"The order {client_id} for {self._plan.symbol} was sent, and whether it was placed is not known: {why}. "
             "Look for it at the exchange by this client order id before you buy again."
@@ -137,11 +137,11 @@ class Buyer:
 
     async def _ended(self, order: Order) -> Order:
         """The order once nothing more will fill."""
-        until = self._clock.uptime() + policy.ORDER_UNKNOWN_SECONDS
+        until, pauses = self._clock.uptime() + policy.ORDER_UNKNOWN_SECONDS, _pauses()
         while order.open:
             if self._clock.uptime() > until:
                 raise OrderUnknown(f"The order {order.client_id} is still open. Look at it at the exchange.")
-            await self._clock.sleep(policy.ASK_PAUSE_SECONDS)
+            await self._clock.sleep(next(pauses))
             order = await self._look(order.client_id) or order
         return order
 
@@ -154,11 +154,19 @@ class Buyer:
 
 async def asked(question: Callable[[], Awaitable[T]], about: str, clock: Clock) -> T:
     """The answer to what may be asked any number of times. Unreachable; Refused."""
-    until = clock.uptime() + policy.ASK_SECONDS
+    until, pauses = clock.uptime() + policy.ASK_SECONDS, _pauses()
     while True:
         try:
             return await question()
         except NoAnswer as silence:
             if clock.uptime() >= until:
                 raise Unreachable(f"The exchange does not tell {about}: {silence}.") from silence
-        await clock.sleep(policy.ASK_PAUSE_SECONDS)
+        await clock.sleep(next(pauses))
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between two questions: ever longer, because who asks too often is shut out for longer."""
+    pause = policy.ASK_PAUSE_SECONDS
+    while True:
+        yield pause
+        pause = min(2 * pause, policy.ASK_PAUSE_SECONDS_MAX)

@@ -1,7 +1,7 @@
 """Every number of the trading job that is not the user's, with its unit and its reason."""
 
 ASK_SECONDS = 60.0  # how long a question is asked again that nothing hangs on
-ASK_PAUSE_SECONDS = 1.0  # between two of them: far below any rate limit
+ASK_PAUSE_SECONDS, ASK_PAUSE_SECONDS_MAX = 0.5, 8.0  # between two of them: the first, and what it grows to
 ORDER_UNKNOWN_SECONDS = 600.0  # how long an order that was sent is looked for where no look-up is answered
 PLACINGS_MAX = 3  # of one slice, each after the one before is known not to have arrived
 SLICES_MAX = 100  # each is four requests, and an entry of the result
