@@ -139,7 +139,7 @@ def test_a_job_does_not_learn_the_agents_key() -> None:
 async def test_a_job_past_its_deadline_is_killed_with_its_children(tmp_path: Path) -> None:
     write_main(tmp_path, STUBBORN)
     async with at_work(an_agent(tmp_path)) as client:
-        run = (await start(client, timeout_seconds=0.8)).json()
+        run = (await start(client, timeout_seconds=5)).json()
         wanderer = int(await until_file(tmp_path / "app" / "wanderer"))
         ended = await finished(client, run["id"])
     assert (ended["state"], ended["failure"]["signal"]) == ("TIMED_OUT", "SIGKILL")
