@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
-from urllib.parse import parse_qsl
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from gcp_emulator.wire import Boot, GuestEvent, PoweredOff, Reply, Request, ShutDown
+from tests.simulation.disk import Disk, SyncedLedger
+from tests.simulation.inside import BootClock, MetadataWire, NoGpuHere
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.schedule import Schedule
 from vm_agent.agent import Agent
@@ -22,8 +22,7 @@ from vm_agent.auth import ApiKey
 from vm_agent.deadman import Deadman
 from vm_agent.ending import CUT_OFF, Verdict
 from vm_agent.fence import Fence
-from vm_agent.gpu import NoGpu
-from vm_agent.identity import Identity, Metadata, _Answer
+from vm_agent.identity import Identity
 from vm_agent.ledger import Ledger, Mark
 from vm_agent.process import Order
 from vm_agent.protocol import Failure, FunctionJob, Mode, Progress, State
@@ -31,7 +30,6 @@ from vm_agent.pulse import Pulse
 from vm_agent.runs import Runs
 
 API_KEY = "a-key-for-the-simulation"
-BEGINNING = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 STARTUP_SECONDS = 0.25  # of startup.sh, until the agent listens
 RESTART_SECONDS = 2.0  # of systemd, after the agent died
@@ -58,87 +56,6 @@ class Surroundings(Protocol):
 
 
 Work = Callable[[Order], Coroutine[Any, Any, Verdict]]  # what a job does
-
-
-@dataclass
-class Disk:
-    """What a power cut leaves: the ledger as it was when it was last synced."""
-
-    path: Path
-    synced: bytes | None = None
-
-    def power_cut(self) -> None:
-        """Whatever was not synced has never been."""
-        for leftover in self.path.parent.glob(self.path.name + "*"):
-            leftover.unlink()
-        if self.synced is not None:
-            self.path.write_bytes(self.synced)
-
-
-class SyncedLedger(Ledger):
-    """The real ledger, watched: what SQLite syncs by its settings is on the disk, and no more."""
-
-    def __init__(self, disk: Disk, *, synchronous: str | None = None) -> None:
-        self._disk = disk
-        super().__init__(disk.path)
-        if synchronous is not None:
-            self._db.execute(f"PRAGMA synchronous={synchronous}")
-        self._keep()
-
-    def _ask(self, statement: str, *values: Any) -> list[Any]:
-        rows = super()._ask(statement, *values)
-        if not statement.startswith(("SELECT", "BEGIN")):
-            self._keep()
-        return rows
-
-    def _keep(self) -> None:
-        full = 2  # in WAL mode only FULL syncs every commit
-        if not self._db.in_transaction and self._db.execute("PRAGMA synchronous").fetchone()[0] >= full:
-            self._disk.synced = self._db.serialize()
-
-
-class MetadataWire(Metadata):
-    """The agent's own reader, over the simulated metadata server."""
-
-    def __init__(self, instance: str, around: Surroundings) -> None:
-        super().__init__("metadata")
-        object.__setattr__(self, "_instance", instance)
-        object.__setattr__(self, "_around", around)
-
-    async def _get(self, path: str) -> _Answer:
-        where, _, query = path.partition("?")
-        asked = dict(parse_qsl(query))
-        request = Request("GET", f"/computeMetadata/v1/{where}", asked, {"metadata-flavor": "Google"})
-        reply = await self._around.ask_metadata(self._instance, request)  # type: ignore[attr-defined]
-        tag = next((value for name, value in reply.headers.items() if name.lower() == "etag"), "")
-        return _Answer(reply.status, reply.body.decode(), tag)
-
-
-class NoGpuHere:
-    """This VM has none."""
-
-    async def look(self) -> list[dict[str, Any]]:
-        """Raise NoGpu."""
-        raise NoGpu("none")
-
-
-class BootClock:
-    """Time as this boot has it."""
-
-    def __init__(self, loop: VirtualLoop, booted_at: float) -> None:
-        self._loop, self._booted_at = loop, booted_at
-
-    def uptime(self) -> float:
-        """Seconds since the boot."""
-        return self._loop.time() - self._booted_at
-
-    def now(self) -> datetime:
-        """The wall clock."""
-        return BEGINNING + timedelta(seconds=self._loop.time())
-
-    async def sleep(self, seconds: float) -> None:
-        """Let virtual time pass."""
-        await asyncio.sleep(seconds)
 
 
 @dataclass
@@ -326,7 +243,7 @@ class Guest:
         self._gone(process, PoweredOff())
 
     def _agent(self, ledger: Ledger) -> Agent:
-        metadata = MetadataWire(self.instance, self.around)
+        metadata = MetadataWire(self.instance, self.around.ask_metadata)
         clock = BootClock(self.around.loop, self.booted_at)
         deadman = Deadman(clock, self, self)
         runs = Runs(ledger, self, self.around.folder / "runs", _JOBS, clock.now, self._new_id, deadman)

@@ -20,7 +20,8 @@ from orchestrator.wiring import make_run
 from tests.simulation.agent_door import AgentDoor
 from tests.simulation.cloud_door import CloudDoor, SimulatedAddresses, SimulatedLeases, SimulatedMachines
 from tests.simulation.faults import Sender
-from tests.simulation.guest import API_KEY, BEGINNING
+from tests.simulation.guest import API_KEY
+from tests.simulation.inside import BEGINNING
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.universe import Universe
 from vm_agent.protocol import Mode

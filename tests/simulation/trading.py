@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from orchestrator.run import Outcome
 from tests.exchange.book import STEP, TICK, Book, Bought
-from tests.simulation.guest import BootClock
+from tests.simulation.inside import BootClock
 from tests.simulation.observer import Observer
 from tests.simulation.platform import Execution
 from tests.simulation.universe import Universe

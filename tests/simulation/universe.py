@@ -30,7 +30,9 @@ from gcp_emulator.wire import (
     Unforward,
 )
 from orchestrator.lease import Lease, Phase
-from tests.simulation.guest import BEGINNING, Disk, Guest, Work
+from tests.simulation.disk import Disk
+from tests.simulation.guest import Guest, Work
+from tests.simulation.inside import BEGINNING
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.schedule import Happening, Kind, Schedule
 from vm_agent.process import Order
