@@ -1,6 +1,6 @@
 """`make sim`: every single fault, event, sweep and pair of faults, crowds, seeds, purchases; or one, with its trace.
 
-python -m tests.simulation.sim [--seeds N] [--doubles N] [--trading N] [--seed N | --schedule LINE]
+python -m tests.simulation.sim [--only PART] [--seeds N] [--doubles N] [--purchases N] [--seed N | --schedule LINE]
 """
 
 import argparse
@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice, product
@@ -26,6 +26,8 @@ from tests.simulation.simulate import play
 CHUNK = 50
 SEEDS = 20_000
 CROWDED_SEEDS = 20
+
+Part = tuple[int, Iterable[Schedule]]  # how many there are, and they
 
 console = Console()
 
@@ -63,34 +65,41 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     if arguments.schedule is not None or arguments.seed is not None:
         return _replay(enumeration.of_seed(arguments.seed) if arguments.schedule is None else parse(arguments.schedule))
-    doubles = enumeration.double_count() if arguments.doubles is None else arguments.doubles
-    crowds = product(range(CROWDED_SEEDS), CROWDS)
-    parts: list[tuple[str, int, Iterable[Schedule]]] = [
-        ("single faults", len(enumeration.singles()), enumeration.singles()),
-        ("events", len(enumeration.happenings()), enumeration.happenings()),
-        ("called off", len(enumeration.called_off_while_unanswered()), enumeration.called_off_while_unanswered()),
-        ("crashes", len(enumeration.crash_after_crash()), enumeration.crash_after_crash()),
-        ("left behind", len(enumeration.abandoned()), enumeration.abandoned()),
-        ("faulty sweeps", enumeration.swept_count(), enumeration.swept_under_faults()),
-        ("twenty at once", CROWDED_SEEDS * len(CROWDS), (enumeration.crowded(*one) for one in crowds)),
-        ("double faults", doubles, _doubles(arguments.doubles)),
-        ("seeds", arguments.seeds, map(enumeration.of_seed, range(arguments.seeds))),
-    ]
-    count = purchases.SCHEDULES if arguments.trading is None else arguments.trading
-    trading = ("purchases", count, map(purchases.of_seed, range(count)))
-    wanted = [*parts, trading] if arguments.trading is None else [trading]
-    return _play_all([part for part in wanted if part[1]])
+    wanted = arguments.only or list(PARTS)
+    return _play_all([(name, *make(arguments)) for name, make in PARTS.items() if name in wanted])
 
 
-def _doubles(count: int | None) -> Iterable[Schedule]:
-    return enumeration.doubles() if count is None else enumeration.some_doubles(count)
+def _all(schedules: list[Schedule]) -> Part:
+    return len(schedules), schedules
+
+
+def _doubles(arguments: argparse.Namespace) -> Part:
+    if arguments.doubles is None:
+        return enumeration.double_count(), enumeration.doubles()
+    return _all(enumeration.some_doubles(arguments.doubles))
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Part]] = {
+    "singles": lambda _: _all(enumeration.singles()),
+    "events": lambda _: _all(enumeration.happenings()),
+    "called-off": lambda _: _all(enumeration.called_off_while_unanswered()),
+    "crashes": lambda _: _all(enumeration.crash_after_crash()),
+    "left-behind": lambda _: _all(enumeration.abandoned()),
+    "faulty-sweeps": lambda _: (enumeration.swept_count(), enumeration.swept_under_faults()),
+    "twenty": lambda _: _all([enumeration.crowded(*one) for one in product(range(CROWDED_SEEDS), CROWDS)]),
+    "doubles": _doubles,
+    "seeds": lambda given: (given.seeds, map(enumeration.of_seed, range(given.seeds))),
+    "purchases": lambda given: (given.purchases, map(purchases.of_seed, range(given.purchases))),
+}
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make sim", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many seeds ({SEEDS})")
+    parser.add_argument("--only", action="append", choices=PARTS, help="this part; may be given again (all of them)")
     parser.add_argument("--doubles", type=int, help="how many of the pairs of faults, a fixed sample (all)")
-    parser.add_argument("--trading", type=int, metavar="N", help="so many purchases, and nothing else")
+    count = purchases.SCHEDULES
+    parser.add_argument("--purchases", type=int, default=count, help=f"how many purchases by the trading job ({count})")
     one = parser.add_mutually_exclusive_group()
     one.add_argument("--seed", type=int, help="replay what this seed makes")
     one.add_argument("--schedule", help="replay this one: '12:lost @35:preempted seed=7'")
@@ -125,6 +134,8 @@ def _play_all(parts: list[tuple[str, int, Iterable[Schedule]]]) -> int:
 def _report(tallies: dict[str, Tally]) -> int:
     everything = Tally()
     table = Table("", "schedules", "broken", "swept", "idle s at most", "schedules/s")
+    for column in table.columns[1:]:
+        column.justify = "right"
     for name, tally in tallies.items():
         everything.add(tally)
         everything.seconds += tally.seconds
