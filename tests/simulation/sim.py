@@ -55,8 +55,8 @@ class Speed(ProgressColumn):
     """Schedules per second."""
 
     def render(self, task: Task) -> Text:
-        """As the last seconds were."""
-        return Text(f"{task.finished_speed or task.speed or 0:.0f}/s")
+        """Since it began."""
+        return Text(f"{task.completed / task.elapsed:.0f}/s" if task.elapsed else "")
 
 
 def main() -> int:
