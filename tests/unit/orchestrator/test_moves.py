@@ -565,6 +565,7 @@ async def test_a_run_of_which_the_yes_was_not_heard_may_be_at_work(stage: Stage)
     stage.on_phase["invoke"] = lambda _: stage.fault(after=0, vm=DEMO_INSTANCE, partition={"seconds": 1200})
     receipt = await stage.drive()
     assert (receipt.exit_code, receipt.outcome) == (5, Outcome.INTERRUPTED)
+    assert [(known.outcome, known.attempts) for known in stage.lease.outcomes] == [("interrupted", 1)]
 
 
 @staged
