@@ -108,6 +108,7 @@ async def test_once_google_has_said_no_the_next_try_is_a_new_request(verb: Verb)
     google = Google([Refused("not now"), True])
     await verb(google, google.again)
     assert (len(google.request_ids), len(set(google.request_ids)), google.looks) == (2, 2, 1)
+    assert [len(request_id) for request_id in google.request_ids] == [36, 36], "both are UUIDs"
 
 
 @both
