@@ -28,6 +28,7 @@ sim: $(UV) ## the simulation: all single and double faults, then seeds; or repla
 	@$(RUN) python -m tests.simulation.sim $(if $(SEED),--seed $(SEED)) $(if $(SCHEDULE),--schedule "$(SCHEDULE)") $(SIM)
 
 mutants: $(UV) ## test the tests: break what the promises stand on, line by line, and list what nobody noticed (about an hour)
+	$(RUN) python -m tests.mutants
 	$(RUN) --group mutation mutmut run
 	$(RUN) --group mutation mutmut results
 

@@ -30,6 +30,19 @@ async def test_a_vm_that_somebody_else_stops_is_waited_for_and_not_stopped_again
 
 
 @staged
+async def test_a_vm_that_goes_off_as_we_are_called_off_is_only_waited_for(stage: Stage) -> None:
+    def stopped_and_called_off(actor: Orchestrator) -> None:
+        now = stage.universe.loop.time()
+        stage.universe.loop.outside(now + 5, stage.by_hand, "stop")
+        stage.universe.loop.outside(now + 5.1, actor.sigterm)
+
+    stage.on_phase["job"] = stopped_and_called_off
+    receipt = await stage.drive()
+    assert (receipt.exit_code, receipt.cleanup, stage.changes().count("stop")) == (143, "confirmed", 1)
+    assert not stage.notes()
+
+
+@staged
 async def test_a_lease_that_ran_out_under_us_is_renewed_before_the_stop_goes_out(stage: Stage) -> None:
     def ran_out() -> None:
         stage.write_lease(replace(stage.lease, expires_at=stage.now - seconds(1)))

@@ -155,11 +155,16 @@ async def test_a_run_whose_lease_is_lost_turns_round_and_touches_nothing_more(
 
 
 @staged
-async def test_a_renewal_before_the_claim_or_after_the_end_writes_nothing(stage: Stage) -> None:
+async def test_who_has_waited_in_line_renews_from_its_claim_on(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And until then it has nothing to renew."""
+    takes(monkeypatch, 150)
     stage.write_lease(theirs(stage, expires_at=stage.now + seconds(100)))
     receipt = await stage.drive(a_run(wait_for_lease=seconds(600)))
     assert receipt.exit_code == 0
-    assert [lease.nonce for lease in stage.leases()] == ["ours", "ours", "ours", ""]
+    claim, _mark, *renewed, _stop = renewals(stage)
+    assert claim >= 100 + 30 + 180
+    assert renewed == [360, 420], "at the third and the fourth minute"
+    assert {lease.nonce for lease in stage.leases()} == {"ours", ""}
 
 
 @staged

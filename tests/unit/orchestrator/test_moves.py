@@ -565,6 +565,23 @@ async def test_a_run_of_which_the_yes_was_not_heard_may_be_at_work(stage: Stage)
     stage.on_phase["invoke"] = lambda _: stage.fault(after=0, vm=DEMO_INSTANCE, partition={"seconds": 1200})
     receipt = await stage.drive()
     assert (receipt.exit_code, receipt.outcome) == (5, Outcome.INTERRUPTED)
+    assert [(known.outcome, known.attempts) for known in stage.lease.outcomes] == [("interrupted", 1)]
+
+
+@staged
+async def test_an_agent_and_a_cloud_that_are_silent_for_a_minute_cost_a_healthy_run_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that failed decides nothing."""
+    takes(monkeypatch, 100)
+
+    def silence(_: Orchestrator) -> None:
+        stage.fault(after=10, vm=DEMO_INSTANCE, partition={"seconds": 60})
+        stage.fault(on="instances.get", for_seconds=60, reply={"status": 403, "reason": "forbidden", "message": "No."})
+
+    stage.on_phase["job"] = lambda actor: stage.universe.loop.outside(stage.universe.loop.time() + 10, silence, actor)
+    receipt = await stage.drive()
+    assert (receipt.exit_code, receipt.result, len(stage.jobs)) == (0, "done", 1)
 
 
 # --- attempts ----------------------------------------------------------------------------------------------------

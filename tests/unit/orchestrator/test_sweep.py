@@ -53,9 +53,10 @@ def done_by_us(stage: Stage) -> list[str]:
 @staged
 async def test_what_was_left_is_claimed_stopped_detached_and_given_back_in_this_order(stage: Stage) -> None:
     left = await abandoned(stage)
+    began = stage.now
     receipt = await stage.sweep()
     assert (receipt.exit_code, receipt.unseen, receipt.called_off, receipt.dry_run) == (0, (), False, False)
-    assert (receipt.project, receipt.zone) == ("demo", None)
+    assert (receipt.project, receipt.zone, receipt.started_at) == ("demo", None, began)
     finding = the_vm(receipt)
     assert (finding.standing, finding.status, finding.acted, finding.owed) == (
         Standing.ABANDONED,
@@ -254,7 +255,15 @@ async def test_an_agent_is_asked_at_the_address_that_was_ordered(
     left = await an_orphan(stage, monkeypatch, reach=Reach.INTERNAL, address=None)
     stage.write_lease(replace(left, run_deadline=None))
     assert stage.universe.machine().external_ip is None
-    assert the_vm(await stage.sweep(reach=reach)).standing is standing
+    finding = the_vm(await stage.sweep(reach=reach))
+    assert (finding.standing, finding.owed) == (standing, False)
+
+
+@staged
+async def test_a_vm_that_is_off_has_no_run_whatever_its_deadline(stage: Stage) -> None:
+    stage.write_lease(theirs(stage, phase=Phase.INVOKING, run_deadline=stage.now + seconds(3600)))
+    finding = the_vm(await stage.sweep())
+    assert (finding.standing, finding.moves, finding.owed) == (Standing.ABANDONED, ("claim", "release"), False)
 
 
 @staged
@@ -338,6 +347,7 @@ async def test_a_vm_that_cannot_be_looked_at_is_owed_with_the_reason(stage: Stag
     assert (finding.standing, finding.owed, receipt.exit_code) == (Standing.ABANDONED, True, 7)
     assert finding.why.startswith("It is off, but somebody (run sunday) never gave its lease back. ")
     assert "Required permission." in finding.why
+    assert (finding.moves, finding.acted) == ((), False), "nothing was done about it"
 
 
 @staged
