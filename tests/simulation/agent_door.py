@@ -60,13 +60,21 @@ class Exchange:
         if not self.cut:
             self._gone.set()
 
+    def reset(self) -> None:
+        """The server's kernel: its process died, and what it had open is closed."""
+        if not self.cut:
+            self._answer.put_nowait({"type": "reset"})
+
     async def hear(self, seconds: float | None) -> Message:
         """The client's side: the next part of the answer."""
         try:
             async with asyncio.timeout(seconds):
-                return await self._answer.get()
+                message = await self._answer.get()
         except TimeoutError as silence:
             raise httpx.ReadTimeout("") from silence
+        if message["type"] == "reset":
+            raise httpx.ReadError("reset by peer")
+        return message
 
 
 class Stream(httpx.AsyncByteStream):
@@ -127,6 +135,7 @@ class AgentDoor(httpx.AsyncBaseTransport):
         if guest.app is None or guest.process is None:
             exchange._answer.put_nowait({"type": "refused"})
         else:
+            guest.connected.append(exchange.reset)
             guest.process.spawn(_served(guest.app, exchange), "request")
 
     async def _answer(self, exchange: Exchange, read: float | None, met: Kind | None) -> httpx.Response:

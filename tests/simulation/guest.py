@@ -32,6 +32,7 @@ from vm_agent.runs import Runs
 API_KEY = "a-key-for-the-simulation"
 
 STARTUP_SECONDS = 0.25  # of startup.sh, until the agent listens
+RESET_SECONDS = 0.02  # from here to there
 RESTART_SECONDS = 2.0  # of systemd, after the agent died
 END_SECONDS = 0.5  # of a job that is told to stop
 
@@ -122,6 +123,7 @@ class Guest:
     ledger: SyncedLedger | None = None
     jobs: dict[str, Order] = field(default_factory=dict)
     working: list[Process] = field(default_factory=list)  # they die with the agent
+    connected: list[Callable[[], None]] = field(default_factory=list)  # what resets each connection to the agent
     boots: int = 0
     booted_at: float = 0.0
     pulse: Pulse | None = None  # in memory: it outlives the agent, and no reboot
@@ -132,6 +134,7 @@ class Guest:
     def boot(self, effect: Boot) -> None:
         """Switch on."""
         self.boots += 1
+        self.connected.clear()
         self._going_off = False
         self.booted_at, self.pulse = self.around.loop.time(), None
         self._begin(f"{effect.name}#{self.boots}", STARTUP_SECONDS)
@@ -162,6 +165,7 @@ class Guest:
         elif self.process is not None and self.app is not None:
             name = self.process.name
             self._kill()
+            self._reset_all()
             self._begin(f"{name}'", RESTART_SECONDS)
 
     def lose_agent(self) -> None:
@@ -170,7 +174,15 @@ class Guest:
             self._gone(self.process, ShutDown())
         elif self.process is not None:
             self._kill()
+            self._reset_all()
             self.process = Process(self.around.loop, f"{self.instance}, without an agent")
+
+    def _reset_all(self) -> None:
+        """The kernel lives, and closes what a dead process had open, one packet later."""
+        loop = self.around.loop
+        for reset in self.connected:
+            loop.outside(loop.time() + RESET_SECONDS, reset)
+        self.connected.clear()
 
     def job_began(self, order: Order) -> None:
         """A job is at work."""
