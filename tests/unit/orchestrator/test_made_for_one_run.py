@@ -1,11 +1,14 @@
 """VMs that are made for one run: the ladder with another machine rung, and what is known once such a VM is gone."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from orchestrator.abandoned import errand
+from orchestrator.claiming import _one_more_lost
 from orchestrator.claims import refusal
 from orchestrator.errors import BadResource
 from orchestrator.goal import Down, Up, attempts_lost, goal_of, lost_with_its_vm
@@ -14,6 +17,8 @@ from orchestrator.lease import AddressPolicy, Lease, Phase, Remembered
 from orchestrator.policy import Policy
 from orchestrator.run import Outcome, Verdict
 from orchestrator.seen import RESERVED_FOR_A_RUN, AccessConfig, Address, Machine, Seen, run_label
+from orchestrator.swept import SweepOrder
+from orchestrator.trip import Trip
 from tests.unit.orchestrator.sightings import (
     ADDRESS,
     NOON,
@@ -25,6 +30,7 @@ from tests.unit.orchestrator.sightings import (
     attached,
     running,
 )
+from tests.unit.orchestrator.stage import Stage, staged
 from vm_agent.protocol import Greeting, State
 
 RUN = a_run(ephemeral=True)
@@ -198,3 +204,23 @@ def test_a_lost_run_that_ended_is_no_more_lost():
     assert goal_of(Seen(made(lease=ASKED), ADDRESS, run=a_view(State.SUCCEEDED)), RUN) == Down(
         RUN, Verdict(Outcome.SUCCEEDED)
     )
+
+
+def test_a_sweep_comes_down_for_it_as_for_what_was_made():
+    order = SweepOrder("demo", None, "a sweep", "sweeper")
+    assert errand(order, "us-central1-a", made()).ephemeral
+    assert not errand(order, "us-central1-a", made(labels={})).ephemeral
+
+
+@pytest.mark.parametrize(("lease", "attempts"), [(ASKED, 1), (once_lost(1), 2)])
+@staged
+async def test_an_attempt_that_was_lost_is_remembered_as_interrupted(stage: Stage, lease: Lease, attempts: int) -> None:
+    """The next one begins from nothing: no view, nothing asked."""
+    trip = Trip(replace(RUN, meaning="0123456789abcdef"), stage.orchestrator().world, asyncio.Event())
+    trip.view, trip.invoked = a_view(), True
+    known = tuple(Remembered(f"day {number}", "succeeded", 0, NOON) for number in range(50))
+    full = replace(lease, outcomes=(*known, *lease.outcomes))
+    after = _one_more_lost(full, Seen(gone(lease=full)), trip)
+    lost = Remembered("monday", "interrupted", 5, NOON, None, "run", "0123456789abcdef", attempts)
+    assert after == replace(full, outcomes=(*known[1:], lost))
+    assert (trip.view, trip.invoked) == (None, False)
