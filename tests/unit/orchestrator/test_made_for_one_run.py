@@ -102,6 +102,8 @@ def test_a_deletion_that_somebody_left_half_done_is_finished_before_it_is_taken_
     stopping = a_lease(phase=Phase.STOPPING)
     assert next_move(Seen(made(lease=stopping), ADDRESS), UP) is Move.DELETE_MACHINE
     assert next_move(Seen(made(lease=stopping, status="STOPPING"), ADDRESS), UP) is Move.AWAIT_MACHINE
+    off = made(lease=stopping, status="TERMINATED", last_stop=NOON)
+    assert next_move(Seen(off, ADDRESS), UP) is Move.DELETE_MACHINE, "its disk costs as well"
     assert next_move(Seen(gone(lease=stopping), ADDRESS), UP) is Move.CLAIM_LEASE
 
 
