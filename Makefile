@@ -27,7 +27,7 @@ check: $(UV) ## lint, format, types; shell scripts where shellcheck is installed
 sim: $(UV) ## the simulation: all single and double faults, then seeds; or replay one: make sim SEED=7, make sim SCHEDULE='12:lost'
 	@$(RUN) python -m tests.simulation.sim $(if $(SEED),--seed $(SEED)) $(if $(SCHEDULE),--schedule "$(SCHEDULE)") $(SIM)
 
-mutants: $(UV) ## test the tests: break what the promises stand on, line by line, and list what nobody noticed (about an hour)
+mutants: $(UV) ## test the tests: break what the promises stand on, by name and line by line, and list what nobody noticed (an hour)
 	$(RUN) python -m tests.mutants
 	$(RUN) --group mutation mutmut run
 	$(RUN) --group mutation mutmut results
