@@ -15,7 +15,8 @@ from orchestrator.lease import AddressPolicy, Found, Lease, Phase, Remembered, W
 from orchestrator.policy import seconds
 from orchestrator.run import OnRunning, Outcome
 from tests.simulation import guest
-from tests.simulation.guest import BEGINNING, Job
+from tests.simulation.guest import Job
+from tests.simulation.inside import BEGINNING
 from tests.unit.orchestrator.stage import Orchestrator, Stage, a_run, staged
 from vm_agent.ending import Verdict
 from vm_agent.ledger import Ledger
