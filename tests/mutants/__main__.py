@@ -58,7 +58,18 @@ def _with(bug: Bug, copy: Path) -> str | None:
 def _found_by(copy: Path, tests: str) -> str | None:
     """The first test that fails."""
     files = [f"tests/{test}" for test in tests.split()]
-    command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", *files]
+    command = [
+        sys.executable,
+        "-B",
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--hypothesis-seed=0",
+        *files,
+    ]
     try:
         ended = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False, timeout=SECONDS_MAX)
     except subprocess.TimeoutExpired:

@@ -77,7 +77,9 @@ COMPARE_AND_SWAP = (
 )
 
 SYNC = (
-    Bug("the ledger is not synced", "vm_agent/ledger.py", "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL", LEDGER),
+    Bug(
+        "the ledger is not synced", "vm_agent/ledger.py", "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL", LEDGER
+    ),
     Bug(
         "the epoch is not written down",
         "vm_agent/ledger.py",
