@@ -97,7 +97,8 @@ def errand(order: SweepOrder, zone: str, machine: Machine) -> Run:
     lease = machine.lease or Lease(epoch=0)
     return Run(
         key=lease.key,
-        mode=Mode.RUN,
+        mode=Mode(lease.mode),
+        meaning=lease.meaning,
         job=None,
         params={},
         timeout=timedelta(),

@@ -44,9 +44,8 @@ async def claim(seen: Seen, trip: Trip) -> None:
     )
     if run.windowed and run.execution:
         lease = lease.with_window(Window(run.execution, run.task, run.key), policy.remembered_outcomes)
-    trip.touched, trip.unread = True, asked
-    known = lease.recall(run.key, run.mode)
-    trip.attempts_before = known.attempts if known else 0
+    trip.touched = True
+    trip.takes_over(lease)
     await trip.keeper.claim(seen.machine, lease)
 
 

@@ -161,12 +161,12 @@ async def _stop(seen: Seen, trip: Trip, verdict: Verdict) -> None:
         trip.start_unsettled = clock.monotonic() < trip.lands_by
     if seen.machine.going_off or not_there:
         return await clock.sleep(poll)
-    mark = trip.keeper.amend(lambda lease, now: _stopping(lease, now, trip, verdict))
+    mark = asyncio.ensure_future(trip.keeper.amend(lambda lease, now: _stopping(lease, now, trip, verdict)))
     if seen.machine.lease is not None and not seen.machine.lease.held(seen.machine.seen_at):
-        await (
-            mark
-        )  # it ran out under us (a pause, a lost network): whoever looks now may take it, so it is renewed first
+        await mark  # it ran out under us (a pause, a lost network): whoever looks now may take it, so that comes first
         return None
+    if trip.run.ephemeral and not trip.called_off.is_set():  # what knew the end goes with the VM: a moment's start
+        await asyncio.wait({mark}, timeout=trip.world.policy.mark_ahead.total_seconds())
     stopped, marked = await asyncio.gather(_take_off(seen, trip), mark, return_exceptions=True)
     if stopped is None:
         trip.start_unsettled = False  # Google does one after the other
@@ -183,12 +183,15 @@ def _stopping(lease: Lease, now: datetime, trip: Trip, verdict: Verdict) -> Leas
 
 def _remembering(lease: Lease, now: datetime, trip: Trip, verdict: Verdict) -> Lease:
     policy = trip.world.policy
-    run, told_before = trip.run, verdict.attempts is not None
-    if verdict.outcome not in _FINAL or not verdict.settled or told_before:
+    run, outcome, told_before = trip.run, verdict.outcome, verdict.attempts is not None
+    if told_before:
         return lease
+    if outcome not in _FINAL or not verdict.settled:
+        if not (run.ephemeral and trip.may_have_begun):
+            return lease
+        outcome = Outcome.INTERRUPTED  # with its VM goes the ledger: nobody will ever learn more
     result = _if_small(verdict.result, policy.remembered_result_bytes)
-    exit_code = int(verdict.outcome.exit)
-    ended = Remembered(run.key, verdict.outcome, exit_code, now, result, run.mode, run.meaning, trip.attempt)
+    ended = Remembered(run.key, outcome, int(outcome.exit), now, result, run.mode, run.meaning, trip.attempt)
     return replace(lease.remembering(ended, policy.remembered_outcomes), asked=False)
 
 

@@ -59,6 +59,7 @@ class Policy:
 
     # Coming down.
     stop: timedelta = minutes(4)  # STOP -> DONE: the guest's two minutes, doubled; then a look tells whether it is off
+    mark_ahead: timedelta = seconds(2)  # what is remembered is written before a VM is deleted, unless it takes longer
     off_poll: timedelta = seconds(1)  # between looks while a VM is on its way to TERMINATED
     down: timedelta = minutes(12)  # retries included; after this the clean-up is owed, and we say so
     after_sigterm: timedelta = seconds(8.5)  # Cloud Run kills ten seconds after its SIGTERM

@@ -24,6 +24,7 @@ from orchestrator.abandoned import (
 from orchestrator.drive import come_down
 from orchestrator.errors import BadUsage, Busy, Conflict, MayflyError, NotFound, Transient
 from orchestrator.events import Event, Note, PhaseEnded, PhaseStarted
+from orchestrator.goal import verdict_of
 from orchestrator.ladder import lease_is_ours
 from orchestrator.lease import Lease
 from orchestrator.moves import give_back
@@ -188,6 +189,7 @@ class _Errand:
     async def _claim(self, trip: Trip, machine: Machine) -> MayflyError | None:
         """What went wrong, if anything did: the next look tells whether the claim is there all the same."""
         self._before = machine.lease or Lease(epoch=0)
+        trip.takes_over(self._before)
         lease = claimed(self._before, self._order, machine.seen_at, trip.world.policy)
         try:
             with trip.phase("claim", f"Claiming the lease that was left on {machine.name}"):
@@ -210,7 +212,7 @@ class _Errand:
             return
         renewing = asyncio.create_task(trip.keeper.renew_for_ever())
         try:
-            clean = await come_down(trip, _SWEPT)
+            clean = await come_down(trip, await self._what_became_of_it(trip, machine))
         finally:
             renewing.cancel()
             self._account(trip)
@@ -222,10 +224,25 @@ class _Errand:
             on = "it was not seen off: it may still be on, and cost money" if trip.left_on else "it is off"
             self._conclude(Standing.ABANDONED, f"{self.finding.why} The clean-up was not seen done; {on}.", owed=True)
 
+    async def _what_became_of_it(self, trip: Trip, machine: Machine) -> Verdict:
+        """A ledger that goes with its VM is asked while it is there."""
+        ip = self._ip(machine)
+        if not (machine.running and trip.run.ephemeral and ip):
+            return _SWEPT
+        try:
+            trip.view = await trip.world.agent(ip).find(trip.run.key, trip.run.mode)
+        except MayflyError:
+            return _SWEPT
+        trip.unread = False
+        return verdict_of(trip.view) or _SWEPT
+
+    def _ip(self, machine: Machine) -> str | None:
+        config = machine.access_config
+        return machine.internal_ip if self._order.reach is Reach.INTERNAL else config.ip if config else None
+
     async def _ask(self, machine: Machine, world: World, epoch: int | None) -> Greeting | None:
         """Who answers at its address. Busy: it has heard of a later claim than ours."""
-        config = machine.access_config
-        ip = machine.internal_ip if self._order.reach is Reach.INTERNAL else config.ip if config else None
+        ip = self._ip(machine)
         if not ip:
             return None
         try:

@@ -75,9 +75,19 @@ class Trip:
         return seen
 
     @property
+    def may_have_begun(self) -> bool:
+        """The agent may have accepted the run, as far as we know."""
+        return self.invoked or self.unread or self.view is not None
+
+    @property
     def attempt(self) -> int:
         """Which attempt at the run this is."""
         return self.view.attempt if self.view else self.attempts_before + 1
+
+    def takes_over(self, lease: Lease) -> None:
+        """From somebody who may have asked for this very run, and whose attempts count."""
+        known = lease.recall(self.run.key, self.run.mode)
+        self.unread, self.attempts_before = lease.asked, known.attempts if known else 0
 
     def settle_key(self, lease: Lease | None) -> None:
         """A window is worked out once: what an earlier attempt of this execution's task went by, holds for us too."""

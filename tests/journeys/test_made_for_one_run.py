@@ -216,6 +216,25 @@ async def test_what_a_dead_orchestrator_made_is_swept(lab: MakingLab, phase: str
     assert await is_given_back(lab)
 
 
+async def test_a_sweep_that_deletes_a_vm_remembers_how_its_run_had_ended(lab: MakingLab):
+    """The ledger goes with the VM, so it is asked while it is there."""
+    await killed_at(lab, "delete", key="monday")
+    await run_out(lab, WORKER, deadline_too=True)
+    assert (await sweep(lab, storage_emulator_host=lab.emulator.url)).exit_code == 0
+    receipt = await lab.run("main:run", key="monday")
+    assert (receipt.exit_code, receipt.result, receipt.answered_from_memory) == (0, {"order": "placed"}, True)
+    assert changes(lab) == MADE_AND_DELETED
+
+
+async def test_a_sweep_that_deletes_a_vm_remembers_that_its_run_was_cut(lab: MakingLab):
+    await killed(lab, "job", params={"until": str(lab.disk / "never")}, key="monday")
+    await lab.switch_off(WORKER)
+    await run_out(lab, WORKER, deadline_too=True)
+    assert (await sweep(lab, storage_emulator_host=lab.emulator.url)).exit_code == 0
+    receipt = await lab.run("main:outlast", params={"until": str(lab.disk / "never")}, key="monday")
+    assert (receipt.exit_code, receipt.answered_from_memory) == (5, True)
+
+
 async def test_a_live_run_on_a_vm_that_was_made_for_it_is_not_swept(lab: MakingLab):
     until = lab.disk / "go-on"
     await killed(lab, "job", params={"until": str(until)}, **tries("nightly-1", 0))

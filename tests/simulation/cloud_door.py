@@ -16,7 +16,7 @@ from orchestrator.google_errors import Complaint, Subject, code_of, translate
 from orchestrator.google_settling import Again, Operation, SeeingThrough
 from orchestrator.lease import Lease, read_lease
 from orchestrator.policy import Policy
-from orchestrator.ports import Clock
+from orchestrator.ports import Clock, Machines
 from orchestrator.seen import AccessConfig, Address, Machine
 from tests.simulation.faults import Sender
 from tests.simulation.universe import Universe
@@ -39,40 +39,57 @@ class CloudDoor:
         """A resource, tried again."""
         return await self.tried.read(lambda: self._json(Request("GET", path, query), self._policy.request, subject))
 
-    async def change(self, path: str, subject: Subject, body: object = None, **query: str) -> None:
+    async def change(
+        self, path: str, subject: Subject, body: object = None, again: Again | None = None, **query: str
+    ) -> None:
         """A change, seen through."""
-        await self.tried.change(lambda request_id: self._post(path, request_id, body, query, subject), subject)
+        await self.tried.change(lambda request_id: self._post(path, request_id, body, query, subject), subject, again)
 
     async def start(self, path: str, subject: Subject, again: Again | None) -> None:
         """A start, seen through; `again` comes before a further try."""
         await self.tried.change(lambda request_id: self._post(path, request_id, None, {}, subject), subject, again)
 
-    async def stop(self, path: str, subject: Subject, again: Again | None) -> None:
+    async def stop(self, path: str, subject: Subject, again: Again | None, method: str = "POST") -> None:
         """A stop, seen through; likewise."""
-        await self.tried.stop(lambda request_id: self._post(path, request_id, None, {}, subject), subject, again)
+        await self.tried.stop(
+            lambda request_id: self._post(path, request_id, None, {}, subject, method), subject, again
+        )
 
     async def _post(
-        self, path: str, request_id: str, body: object, query: Mapping[str, str], subject: Subject
+        self,
+        path: str,
+        request_id: str,
+        body: object,
+        query: Mapping[str, str],
+        subject: Subject,
+        method: str = "POST",
     ) -> Operation:
         content = b"" if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
-        request = Request("POST", path, {"requestId": request_id, **query}, headers, content)
+        request = Request(method, path, {"requestId": request_id, **query}, headers, content)
         return _operation(await self._json(request, self._policy.request, subject))
 
     async def _wait(self, name: str, subject: Subject) -> Operation:
         request = Request("POST", f"{self.zone}/operations/{name}/wait")
         return _operation(await self._json(request, self._policy.wait_request, subject))
 
+    async def answer(self, request: Request, subject: Subject, *, fine: int | None = None) -> Reply:
+        """One answer, not tried again; an error that is `fine` is one."""
+        return await self._answer(request, self._policy.request, subject, fine)
+
     async def _json(self, request: Request, within: timedelta, subject: Subject) -> Json:
+        document: Json = json.loads((await self._answer(request, within, subject)).body)
+        return document
+
+    async def _answer(self, request: Request, within: timedelta, subject: Subject, fine: int | None = None) -> Reply:
         try:
             async with asyncio.timeout(within.total_seconds()):
                 reply = await self._sender.send(request)
         except TimeoutError as silence:
             raise Transient(f"Cannot {subject.doing}: the connection to Google failed: timed out") from silence
-        if reply.status != OK:
+        if reply.status not in {OK, fine}:
             raise translate(_complaint(reply), subject)
-        document: Json = json.loads(reply.body)
-        return document
+        return reply
 
 
 class SimulatedMachines:
@@ -145,7 +162,7 @@ class SimulatedLeases:
 class SimulatedAddresses(GoogleAddresses):
     """The port Addresses: production's own judgement of what an answer means, over the simulated wire."""
 
-    def __init__(self, door: CloudDoor, machines: SimulatedMachines) -> None:
+    def __init__(self, door: CloudDoor, machines: Machines) -> None:
         self._door = door
         self._machines = machines  # type: ignore[assignment] # of it only `look` is used
 

@@ -15,6 +15,7 @@ PAUSE_SECONDS = 240.0  # a lease lives 180, and another L of 30 passes before an
 
 DOOMS = {  # verb -> how an operation of that kind ends badly
     "start": ("ZONE_RESOURCE_POOL_EXHAUSTED", "The zone does not have enough resources available."),
+    "insert": ("ZONE_RESOURCE_POOL_EXHAUSTED", "The zone does not have enough resources available."),
     "*": ("INTERNAL_ERROR", "Internal error."),
 }
 NEVER = asyncio.Event  # awaited and never set: only a time-out or the end of the process gets past it
@@ -48,7 +49,7 @@ class Sender:
         if met is Kind.UNAVAILABLE:
             await asyncio.sleep(2 * self.universe.one_way())
             return _unavailable()
-        if met is Kind.OPERATION_ERROR and request.method == "POST" and not request.path.endswith("/wait"):
+        if met is Kind.OPERATION_ERROR and request.method != "GET" and not request.path.endswith("/wait"):
             self._doom(request)
         return await self._exchange(request, arrived, unheard=unheard or met is Kind.LATE, then_die=met)
 
@@ -79,7 +80,7 @@ class Sender:
         frozen = self.attempt.frozen_since_look
 
         def land() -> None:
-            if (verb := request.path.rpartition("/")[2]) in {"start", "stop"}:
+            if (verb := _power(request)) is not None:
                 for listener in self.universe.on_power:
                     listener(self.attempt, verb, frozen)
             self.universe.ask(request, hear)
@@ -100,9 +101,26 @@ class Sender:
         return reply
 
     def _doom(self, request: Request) -> None:
-        verb = request.path.rpartition("/")[2]
+        if "/storage/" in request.path:
+            return  # no operation comes of it, that could end badly
+        verb = _verb(request)
         code, message = next(doom for pattern, doom in DOOMS.items() if fnmatchcase(verb, pattern))
         self.universe.doom_next(f"instances.{verb}", code, message)
+
+
+def _verb(request: Request) -> str:
+    """As the API's methods are called: start, insert, delete."""
+    if request.method == "DELETE":
+        return "delete"
+    last = request.path.rpartition("/")[2]
+    return "insert" if last == "instances" else last
+
+
+def _power(request: Request) -> str | None:
+    """Whether a VM is to come on by it ("start") or to go off ("stop")."""
+    if request.method == "GET":
+        return None
+    return {"start": "start", "insert": "start", "stop": "stop", "delete": "stop"}.get(_verb(request))
 
 
 def _what(request: Request) -> str:

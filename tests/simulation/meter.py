@@ -42,7 +42,7 @@ class Meter:
 
     def __init__(self, universe: Universe) -> None:
         self._universe = universe
-        self._vm, self._guest = universe.machine(), universe.guest()
+        self._guest = universe.guest()
         self._on_since: datetime | None = None
         self._now: Idle | None = None
         self.stretches: list[Idle] = []
@@ -59,7 +59,7 @@ class Meter:
 
     def look(self) -> None:
         """Behind every step."""
-        billed = self._vm.status not in NOT_BILLED
+        billed = self._universe.status() not in NOT_BILLED
         if billed != (self._on_since is not None):
             self._on_since = self._universe.now if billed else None
         if (billed and not self._guest.jobs) != (self._now is not None):

@@ -34,7 +34,7 @@ def _start_not_settled() -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def _nothing_is_settled() -> Iterator[None]:
+def nothing_is_settled() -> Iterator[None]:
     """The same, and cancelled requests are forgotten at once."""
 
     async def unprotected(work: Any) -> Any:
@@ -139,7 +139,7 @@ def _dead_man_asleep() -> AbstractContextManager[Any]:
 
 
 MUTANTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "lost reply of start": _nothing_is_settled,
+    "lost reply of start": nothing_is_settled,
     "zombie's late stop": _late_stop,
     "takeover without waiting": _takeover_at_once,
     "lease released before TERMINATED": _released_early,

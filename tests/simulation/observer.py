@@ -22,11 +22,10 @@ from gcp_emulator.instances import RUNNING, TERMINATED
 from orchestrator.lease import Lease, Phase, read_lease
 from orchestrator.run import OnInterrupt, Outcome, Run
 from tests.simulation.meter import GOOGLE_IS_LATE, Meter, most_idle
-from tests.simulation.platform import Attempt, Execution, TaskProcess
+from tests.simulation.platform import POLICY, Attempt, Execution, TaskProcess
 from tests.simulation.sweeper import Sweeper
 from tests.simulation.universe import BYSTANDER, Universe
 from vm_agent.process import Order
-from vm_agent.protocol import LEASE_ATTRIBUTE
 
 SETTLED_SECONDS = 60.0  # after which no request of a dead orchestrator is under way any more
 
@@ -102,7 +101,7 @@ class Observer:
     def all_over(self) -> bool:
         """All executions and sweeps are over, the VM is off, and its lease is nobody's."""
         at_work = not all(execution.over for execution in self.executions) or not self.sweeper.at_rest
-        if at_work or self.universe.machine().status != TERMINATED or self._owed() is not None:
+        if at_work or not self.universe.is_down() or self._owed() is not None:
             self._over_at = None
         elif self._over_at is None:
             self._over_at = self.universe.loop.time()
@@ -116,11 +115,11 @@ class Observer:
     def judge_the_end(self) -> None:
         """What must be once the faults have ceased."""
         vm, lease = self.universe.machine(), self._owed()
-        if vm.status != TERMINATED:
+        if vm is not None and not self.universe.is_down():
             self.note("L1", f"the VM is {vm.status}")
         if lease is not None:
             self.note("L1", f"the lease is {lease.phase}, of {lease.holder}")
-        elif vm.access_config is not None:
+        elif vm is not None and vm.access_config is not None:
             self.note("L1", f"the lease is free, and the IP {vm.external_ip} is still on the VM")
         for idle in self.meter.stretches:
             most = most_idle(self.universe.schedule, idle)
@@ -132,9 +131,13 @@ class Observer:
                 self.note("S3", f"the run of {key} was cut by another's stop, and its ledger says {states}")
 
     def _owed(self) -> Lease | None:
-        """The lease, if somebody has it."""
-        lease = _lease(self.universe.machine().metadata.get(LEASE_ATTRIBUTE))
-        return None if lease is None or lease.phase is Phase.FREE else lease
+        """The lease, if somebody has it. One that ran out over a VM that is gone stands in nobody's way."""
+        lease = _lease(self.universe.lease_value())
+        if lease is None or lease.phase is Phase.FREE:
+            return None
+        gone = self.universe.schedule.made and self.universe.is_down()
+        ran_out = lease.expires_at is not None and lease.expires_at + POLICY.request < self.universe.now
+        return None if gone and ran_out else lease
 
     def _hear_answers(self) -> None:
         for attempt in (one for execution in self.executions for one in execution.attempts[-1:]):
@@ -179,7 +182,7 @@ class Observer:
                 self.note("S3", f"{sender.process.name} stopped a run of {key}")
 
     def _on_with_a_lease(self) -> None:
-        status, lease = self.universe.machine().status, self._owed()
+        status, lease = self.universe.status(), self._owed()
         if status != TERMINATED and lease is None and not self._started_late:
             self.note("L0", f"the VM is {status}, and nobody has its lease")
         if lease is not None and lease.run_deadline is not None:
@@ -223,16 +226,18 @@ class Observer:
             self.note("L1", f"{who.process.name} says that it left everything clean, and still has the lease")
 
     def _in_ledger(self, key: str) -> list[str]:
-        """What a power cut now would leave."""
-        image = self.universe.guest().disk.synced
-        if image is None:
-            return []
-        ledger = sqlite3.connect(":memory:")
-        try:
-            ledger.deserialize(image[:18] + b"\1\1" + image[20:])  # a database in memory has no write-ahead log
-            return [state.upper() for (state,) in ledger.execute("SELECT state FROM runs WHERE key = ?", (key,))]
-        finally:
-            ledger.close()
+        """What a power cut now would leave, and what was on the disks of VMs that were deleted."""
+        disks = [*self.universe.erased, self.universe.guest().disk]
+        return [state for disk in disks if disk.synced is not None for state in _states(disk.synced, key)]
+
+
+def _states(image: bytes, key: str) -> list[str]:
+    ledger = sqlite3.connect(":memory:")
+    try:
+        ledger.deserialize(image[:18] + b"\1\1" + image[20:])  # a database in memory has no write-ahead log
+        return [state.upper() for (state,) in ledger.execute("SELECT state FROM runs WHERE key = ?", (key,))]
+    finally:
+        ledger.close()
 
 
 _lease = lru_cache(maxsize=64)(read_lease)

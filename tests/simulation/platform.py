@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from gcp_emulator.seed import DEMO_ADDRESS, DEMO_INSTANCE, DEMO_PROJECT, DEMO_REGION, DEMO_ZONE
+from gcp_emulator.seed import DEMO_ADDRESS, DEMO_INSTANCE, DEMO_PROJECT, DEMO_REGION, DEMO_TEMPLATE, DEMO_ZONE
 from orchestrator.agent_client import AgentClient
 from orchestrator.drive import drive
 from orchestrator.errors import MayflyError
 from orchestrator.google_calls import Place
 from orchestrator.lease import Lease
 from orchestrator.policy import Policy
-from orchestrator.ports import Addresses, Agent, Clock, Leases, Machines, Output
+from orchestrator.ports import Addresses, Agent, Clock, Creation, Leases, Machines, Output
 from orchestrator.run import OnInterrupt, Receipt, Run
 from orchestrator.settings import Settings
 from orchestrator.wiring import make_run
@@ -23,6 +23,7 @@ from tests.simulation.faults import Sender
 from tests.simulation.guest import API_KEY
 from tests.simulation.inside import BEGINNING
 from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.making import SimulatedCreation, state_of
 from tests.simulation.universe import Universe
 from vm_agent.protocol import Mode
 
@@ -60,11 +61,13 @@ class SimulatedWorld:
         self.policy: Policy = POLICY
         self.clock: Clock = VirtualClock(universe.loop)
         self.cloud = CloudDoor(universe, sender, _PLACE, POLICY, self.clock)
-        machines = SimulatedMachines(self.cloud, self.clock)
-        self.machines: Machines = machines
+        self.machines: Machines = SimulatedMachines(self.cloud, self.clock)
         self.leases: Leases = SimulatedLeases(self.cloud)
-        self.addresses: Addresses = SimulatedAddresses(self.cloud, machines)
-        self.creation = None
+        self.creation: Creation | None = None
+        if universe.schedule.made:
+            self.leases = state = state_of(self.cloud, POLICY, self.clock, DEMO_INSTANCE)
+            self.machines = self.creation = SimulatedCreation(self.cloud, self.clock, state, universe.scheduling)
+        self.addresses: Addresses = SimulatedAddresses(self.cloud, self.machines)
         self._door, self._clients = door, dict[str, AgentClient]()
         self.agent: Callable[[str], Agent] = self._client
         self.output: Callable[[str], Output] = self._client
@@ -207,6 +210,7 @@ class Execution:
                 "cloud_run_execution": self.name,
                 "cloud_run_task_attempt": attempt,
                 "wait_for_lease": self.waits,
+                "template": DEMO_TEMPLATE if self.universe.schedule.made else None,
                 "on_interrupt": OnInterrupt(self.universe.schedule.trade or OnInterrupt.FAIL),
             },
         )

@@ -75,10 +75,12 @@ class Schedule:
     events: tuple[Event, ...] = ()
     seed: int | None = None
     job_seconds: float = JOB_SECONDS
+    made: bool = False  # the VM is made from a template for each run, and deleted after it
     trade: str | None = None  # the job is a purchase; after an interruption it is to "fail", or to "rerun"
 
     def __str__(self) -> str:
         words = [*map(str, self.faults), *map(str, self.events)]
+        words += ["made"] if self.made else []
         words += [f"trade={self.trade}"] if self.trade else []
         words += [f"job={self.job_seconds:g}"] if self.job_seconds != JOB_SECONDS else []
         words += [f"seed={self.seed}"] if self.seed is not None else []
@@ -91,7 +93,7 @@ class Schedule:
 
 def parse(line: str) -> Schedule:
     """Read the one-line form. Raises ValueError."""
-    faults, events, seed, job_seconds, trade = [], [], None, JOB_SECONDS, None
+    faults, events, seed, job_seconds, trade, made = [], [], None, JOB_SECONDS, None, False
     for word in line.split():
         if found := re.fullmatch(r"(\d+):([\w-]+)", word):
             faults.append(Fault(int(found[1]), Kind(found[2])))
@@ -103,6 +105,8 @@ def parse(line: str) -> Schedule:
             seed = int(found[1])
         elif found := re.fullmatch(r"trade=(fail|rerun)", word):
             trade = found[1]
+        elif word == "made":
+            made = True
         elif word != "nominal":
             raise ValueError(f"no such word in a schedule: {word!r}")
-    return Schedule(tuple(faults), tuple(events), seed, job_seconds, trade)
+    return Schedule(tuple(faults), tuple(events), seed, job_seconds, made, trade)

@@ -18,12 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from tests.simulation import enumeration, purchases
+from tests.simulation import enumeration, made, purchases
 from tests.simulation.observer import NOT_PROMISED
 from tests.simulation.schedule import CROWDS, Schedule, parse
 from tests.simulation.simulate import play
 
 CHUNK = 50
+MADE_DOUBLES = 2000  # a fixed sample of the pairs of faults, for VMs that are made for their run
 SEEDS = 20_000
 CROWDED_SEEDS = 20
 
@@ -89,6 +90,11 @@ PARTS: dict[str, Callable[[argparse.Namespace], Part]] = {
     "twenty": lambda _: _all([enumeration.crowded(*one) for one in product(range(CROWDED_SEEDS), CROWDS)]),
     "doubles": _doubles,
     "seeds": lambda given: (given.seeds, map(enumeration.of_seed, range(given.seeds))),
+    "made": lambda _: _all(
+        [*made.singles(), *made.called_off_while_unanswered(), *made.happenings(), *made.left_behind()]
+    ),
+    "made-doubles": lambda _: _all(made.some_doubles(MADE_DOUBLES)),
+    "made-seeds": lambda given: (given.seeds, made.seeds(given.seeds)),
     "purchases": lambda given: (given.purchases, map(purchases.of_seed, range(given.purchases))),
 }
 

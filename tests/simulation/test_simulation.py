@@ -23,7 +23,7 @@ SWEPT_EVERY = 80  # of the faults at a sweep's requests, likewise
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The agent's log tells what the schedule made it tell."""
     logging.disable(logging.CRITICAL)
     yield

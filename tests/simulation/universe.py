@@ -10,9 +10,21 @@ from random import Random
 from typing import Any
 
 from gcp_emulator.cloud import Cloud
-from gcp_emulator.instances import RUNNING, Instance
+from gcp_emulator.instances import RUNNING, TERMINATED, Instance
 from gcp_emulator.latency import Latency
-from gcp_emulator.seed import DEMO_ADDRESS, DEMO_INSTANCE, AddressSeed, InstanceSeed, Seed
+from gcp_emulator.seed import (
+    DEMO_ADDRESS,
+    DEMO_BUCKET,
+    DEMO_INSTANCE,
+    DEMO_PROJECT,
+    DEMO_TEMPLATE,
+    DEMO_ZONE,
+    AddressSeed,
+    BucketSeed,
+    InstanceSeed,
+    Seed,
+    TemplateSeed,
+)
 from gcp_emulator.wire import (
     Boot,
     Effect,
@@ -63,6 +75,11 @@ STEADY = Latency(
     metadata=(0.3, 0.3),
     scheduling=(0.3, 0.3),
 )
+TEMPLATE = {
+    "machineType": "e2-medium",
+    "disks": [{"boot": True, "autoDelete": True}],
+    "networkInterfaces": [{"network": f"projects/{DEMO_PROJECT}/global/networks/default"}],
+}
 ONE_WAY = (0.01, 0.15)  # seconds, from here to there
 WEB_ONE_WAY = 0.02
 
@@ -86,18 +103,24 @@ class Universe:
         preempted = any(event.happening is Happening.PREEMPTED for event in schedule.events)
         spot = {"provisioningModel": "SPOT"} if preempted else {}
         ours = {"labels": {"mayfly": "managed"}, "metadata": {"deployed-by": "somebody"}, "scheduling": spot}
+        made = schedule.made
         seed = Seed(
             instances=(
-                InstanceSeed(DEMO_INSTANCE, **ours),
+                *(() if made else (InstanceSeed(DEMO_INSTANCE, **ours),)),
                 InstanceSeed(
                     BYSTANDER, status="RUNNING", address=THEIR_ADDRESS, metadata={LEASE_ATTRIBUTE: _LEFT.to_json()}
                 ),
             ),
             addresses=(AddressSeed(DEMO_ADDRESS), AddressSeed(THEIR_ADDRESS)),
+            templates=(TemplateSeed(DEMO_TEMPLATE, {**TEMPLATE, "scheduling": spot}),) if made else (),
+            buckets=(BucketSeed(DEMO_BUCKET),) if made else (),
         )
+        self.scheduling = spot
         self.cloud = Cloud(seed, BEGINNING, latency=SPANS if seeded else STEADY, random=self.random)
-        [self._ours] = [vm for vm in self.cloud.world.instances.values() if vm.name == DEMO_INSTANCE]
-        self.guests = {key: Guest(key, self, Disk(folder / f"{name(key)}.db")) for key in self.cloud.machines()}
+        self._key = f"projects/{DEMO_PROJECT}/zones/{DEMO_ZONE}/instances/{DEMO_INSTANCE}"
+        keys = {self._key, *self.cloud.machines()}
+        self.guests = {key: Guest(key, self, Disk(folder / f"{name(key)}.db")) for key in keys}
+        self.erased: list[Disk] = []  # of VMs that were deleted
         self.forwarded: dict[str, str] = {}  # external IP -> internal
         self.requests = 0  # that orchestrators made so far: the boundaries that faults are counted by
         self.crossed_at: list[float] = []  # when each of them was sent
@@ -117,13 +140,30 @@ class Universe:
         """Google's clock."""
         return BEGINNING + timedelta(seconds=self.loop.time())
 
-    def machine(self) -> Instance:
-        """The model's own record of our VM."""
-        return self._ours
+    def machine(self) -> Instance | None:
+        """The model's own record of our VM. None: there is none, before it is made and once it is deleted."""
+        return self.cloud.world.instances.get(self._key)
+
+    def status(self) -> str:
+        """Of our VM; of one that is not there, as of one that is off."""
+        vm = self.machine()
+        return TERMINATED if vm is None else vm.status
+
+    def is_down(self) -> bool:
+        """Nothing of it is left to undo: it is off, or deleted if it was made for a run."""
+        return self.machine() is None if self.schedule.made else self.status() == TERMINATED
+
+    def lease_value(self) -> str | None:
+        """The lease, as it is kept."""
+        if self.schedule.made:
+            objects = self.cloud.world.buckets[DEMO_BUCKET].objects
+            return next(iter(objects.values())).content.decode() if objects else None
+        vm = self.machine()
+        return vm.metadata.get(LEASE_ATTRIBUTE) if vm is not None else None
 
     def guest(self) -> Guest:
         """Our VM from the inside."""
-        return self.guests[self._ours.key]
+        return self.guests[self._key]
 
     def tell(self, text: str) -> None:
         """Write a line of the trace."""
@@ -251,18 +291,27 @@ class Universe:
                 self.loop.outside(self.loop.time(), press, effect.grace_seconds)
             case PullPlug():
                 self.guests[effect.instance].pull_plug()
+            case EraseDisk():
+                self._erase(self.guests[effect.instance])
+            case Forward() | Unforward() | Silence() | EndSilence():
+                self._lead(effect)
+            case KillProcesses():
+                raise AssertionError(f"nobody asks for that here: {effect}")
+
+    def _lead(self, effect: Forward | Unforward | Silence | EndSilence) -> None:
+        match effect:
             case Forward():
                 self.forwarded[effect.external] = self.led_to[effect.external] = effect.internal
-            case Unforward():
-                self.forwarded.pop(effect.external, None)
-                self._cut(effect.external)
-            case Silence():
-                self.forwarded.pop(effect.external, None)
-                self._cut(effect.external)
             case EndSilence():
                 self.forwarded[effect.external] = self.led_to[effect.external]
-            case EraseDisk() | KillProcesses():
-                raise AssertionError(f"nobody asks for that here: {effect}")
+            case Unforward() | Silence():
+                self.forwarded.pop(effect.external, None)
+                self._cut(effect.external)
+
+    def _erase(self, guest: Guest) -> None:
+        guest.pull_plug()
+        self.erased.append(guest.disk)
+        guest.disk = Disk(self.folder / f"{name(guest.instance)}-{len(self.erased)}.db")
 
     def _cut(self, ip: str) -> None:
         for listener in self.on_cut:
