@@ -62,8 +62,6 @@ class Trip:
         self.held = self.held or lease_is_ours(seen, self.run)
         if self.before_start is not None and self.before_start.gone and seen.machine.made_for(self.run.key):
             self.start_unsettled = False  # there it is: what was asked for has landed
-        if self.before_start is not None and self.before_start.gone and seen.machine.made_for(self.run.key):
-            self.start_unsettled = False  # there it is: what was asked for has landed
         if not seen.machine.gone:
             self.there, self.gone_at = seen.machine, None
         elif self.gone_at is None:
