@@ -9,7 +9,7 @@ from math import ceil
 from typing import Any
 
 from gcp_emulator.wire import Reply, Request
-from orchestrator.errors import BadResource, Conflict, NotFound, Transient
+from orchestrator.errors import AlreadyExists, BadResource, Conflict, NotFound, Transient
 from orchestrator.google_addresses import GoogleAddresses
 from orchestrator.google_calls import Place
 from orchestrator.google_errors import Complaint, Subject, code_of, translate
@@ -17,7 +17,7 @@ from orchestrator.google_settling import Again, Operation, SeeingThrough
 from orchestrator.lease import Lease, read_lease
 from orchestrator.policy import Policy
 from orchestrator.ports import Clock, Machines
-from orchestrator.seen import AccessConfig, Address, Machine
+from orchestrator.seen import RESERVED_FOR_A_RUN, AccessConfig, Address, Machine
 from tests.simulation.faults import Sender
 from tests.simulation.universe import Universe
 from vm_agent.protocol import LEASE_ATTRIBUTE, BootReport
@@ -34,6 +34,7 @@ class CloudDoor:
         self.zone = f"/compute/v1/projects/{place.project}/zones/{place.zone}"
         self.region = f"/compute/v1/projects/{place.project}/regions/{place.region}"
         self.tried = SeeingThrough(policy, clock, self._wait)
+        self._tried_in_region = SeeingThrough(policy, clock, self._wait_in_region)
 
     async def get(self, path: str, subject: Subject, **query: str) -> Json:
         """A resource, tried again."""
@@ -44,6 +45,12 @@ class CloudDoor:
     ) -> None:
         """A change, seen through."""
         await self.tried.change(lambda request_id: self._post(path, request_id, body, query, subject), subject, again)
+
+    async def change_in_region(self, path: str, subject: Subject, body: object = None, method: str = "POST") -> None:
+        """The same for what is regional."""
+        await self._tried_in_region.change(
+            lambda request_id: self._post(path, request_id, body, {}, subject, method), subject
+        )
 
     async def start(self, path: str, subject: Subject, again: Again | None) -> None:
         """A start, seen through; `again` comes before a further try."""
@@ -71,6 +78,10 @@ class CloudDoor:
 
     async def _wait(self, name: str, subject: Subject) -> Operation:
         request = Request("POST", f"{self.zone}/operations/{name}/wait")
+        return _operation(await self._json(request, self._policy.wait_request, subject))
+
+    async def _wait_in_region(self, name: str, subject: Subject) -> Operation:
+        request = Request("POST", f"{self.region}/operations/{name}/wait")
         return _operation(await self._json(request, self._policy.wait_request, subject))
 
     async def answer(self, request: Request, subject: Subject, *, fine: int | None = None) -> Reply:
@@ -172,6 +183,18 @@ class SimulatedAddresses(GoogleAddresses):
         shown = await self._door.get(f"{self._door.region}/addresses/{name}", subject)
         return address_of(shown)
 
+    async def reserve(self, name: str) -> None:
+        """addresses.insert."""
+        subject, body = Subject(f"reserve {name}", ""), {"name": name, "description": RESERVED_FOR_A_RUN}
+        with suppress(AlreadyExists):
+            await self._door.change_in_region(f"{self._door.region}/addresses", subject, body)
+
+    async def release(self, address: Address) -> None:
+        """addresses.delete."""
+        path, subject = f"{self._door.region}/addresses/{address.name}", Subject(f"release {address.name}", "")
+        with suppress(NotFound):
+            await self._door.change_in_region(path, subject, method="DELETE")
+
     async def _add(self, machine: Machine, address: Address) -> None:
         config = {
             "name": "External NAT",
@@ -220,7 +243,8 @@ def machine_of(shown: Json, seen_at: datetime) -> Machine:
 def address_of(shown: Json) -> Address:
     """The reserved address, as `addresses.get` shows it."""
     users, tier = tuple(shown.get("users", ())), shown.get("networkTier", "PREMIUM")
-    return Address(shown["name"], shown["address"], users, tier, shown.get("labels", {}))
+    description, created = shown.get("description", ""), _time(shown.get("creationTimestamp"))
+    return Address(shown["name"], shown["address"], users, tier, shown.get("labels", {}), description, created)
 
 
 def _operation(shown: Json) -> Operation:

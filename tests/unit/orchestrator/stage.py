@@ -13,26 +13,28 @@ import json
 import tempfile
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from gcp_emulator import instances
-from gcp_emulator.seed import DEMO_ADDRESS, DEMO_INSTANCE, DEMO_PROJECT, DEMO_REGION, DEMO_ZONE
+from gcp_emulator.seed import DEMO_ADDRESS, DEMO_BUCKET, DEMO_INSTANCE, DEMO_PROJECT, DEMO_REGION, DEMO_ZONE
 from gcp_emulator.wire import Reply, Request
 from orchestrator.drive import drive
 from orchestrator.events import Event, Note, PhaseStarted
 from orchestrator.google_errors import Subject
 from orchestrator.lease import Lease, read_lease
 from orchestrator.policy import Policy
+from orchestrator.ports import Addresses
 from orchestrator.run import Receipt, Run
 from orchestrator.seen import Address, Listed, Listing, Machine
 from orchestrator.sweep import sweep
 from orchestrator.swept import SweepOrder, SweepReceipt
 from tests.simulation.agent_door import AgentDoor
-from tests.simulation.cloud_door import CloudDoor, machine_of
+from tests.simulation.cloud_door import CloudDoor, address_of, machine_of
 from tests.simulation.faults import Sender
+from tests.simulation.inside import BEGINNING
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.platform import _PLACE, POLICY, SimulatedWorld, VirtualClock, seed_the_jitter
 from tests.simulation.schedule import Schedule
@@ -42,6 +44,7 @@ from vm_agent.process import Order
 from vm_agent.protocol import LEASE_ATTRIBUTE, FunctionJob, Mode
 
 VM = f"/compute/v1/projects/{DEMO_PROJECT}/zones/{DEMO_ZONE}/instances/{DEMO_INSTANCE}"
+_NOMINAL = Schedule()
 READS = ("get", "list", "wait", "aggregatedList")
 
 
@@ -126,6 +129,17 @@ class Stage:
         mine = {LEASE_ATTRIBUTE: lease.to_json()} if lease else {}
         self.change_vm(metadata={**kept, **others, **mine})
 
+    async def delete_by_hand(self) -> None:
+        """Somebody at the console does; returns once it is gone."""
+        self.universe.ask(Request("DELETE", VM), self._accepted)
+        await self.until(lambda: self.universe.machine() is None)
+
+    def age_lease(self, by: timedelta) -> None:
+        """The lease in the bucket is made to have run out that long ago."""
+        [stored] = self.universe.cloud.world.buckets[DEMO_BUCKET].objects.values()
+        stored.content = replace(self.lease, expires_at=self.now - by).to_json().encode()
+        stored.generation += 1
+
     def change_vm(self, name: str = DEMO_INSTANCE, **facts: Any) -> None:
         """Make the VM another than it was, in a moment."""
         [vm] = [one for one in self.universe.cloud.world.instances.values() if one.name == name]
@@ -158,12 +172,12 @@ class Stage:
     @property
     def status(self) -> str:
         """Of the VM."""
-        return self.universe.machine().status
+        return self.universe.status()
 
     @property
     def lease(self) -> Lease:
         """The lease on the VM."""
-        lease = read_lease(self.universe.machine().metadata.get(LEASE_ATTRIBUTE))
+        lease = read_lease(self.universe.lease_value())
         assert lease is not None
         return lease
 
@@ -173,8 +187,9 @@ class Stage:
 
     def changes(self) -> list[str]:
         """The verbs of all that was asked to change, in order; of its metadata not."""
-        verbs = [entry["verb"].partition(".")[2] for entry in self._entries() if entry["method"] == "POST"]
-        return [verb for verb in verbs if verb not in {*READS, "setMetadata"}]
+        asked = [entry["verb"] for entry in self._entries() if entry["method"] != "GET"]
+        verbs = [verb.removeprefix("instances.") for verb in asked if not verb.startswith("objects.")]
+        return [verb for verb in verbs if verb.rpartition(".")[2] not in {*READS, "setMetadata"}]
 
     def leases(self) -> list[Lease]:
         """Every lease that was written, in order."""
@@ -186,6 +201,18 @@ class Stage:
             assert lease is not None
             written.append(lease)
         return written
+
+    def stored_leases(self) -> int:
+        """How often the lease in the bucket was written."""
+        return len([one for one in self._entries() if one["verb"] == "objects.insert" and one["status"] == 200])
+
+    def seconds(self, moment: datetime) -> float:
+        """As the trace counts them."""
+        return (moment - BEGINNING).total_seconds()
+
+    def address_names(self) -> list[str]:
+        """Those that are reserved, of ours."""
+        return sorted(one.name for one in self.universe.cloud.world.addresses.values() if "not-our" not in one.name)
 
     def phases(self) -> list[str]:
         """What was said to have begun, in order."""
@@ -221,6 +248,11 @@ class StagedFleet:
         self.tell: Callable[[Event], None] = lambda event: stage.heard(actor, event)
         self._actor = actor
 
+    def addresses(self, region: str) -> Addresses:
+        """There is one region."""
+        assert region == DEMO_REGION
+        return self._actor.world.addresses
+
     async def world(self, zone: str, machine: Machine, tell: Callable[[Event], None]) -> SimulatedWorld:
         """There is one zone."""
         assert zone == DEMO_ZONE
@@ -244,17 +276,13 @@ class StagedInventory:
     async def addresses(self) -> Listing[Address]:
         """Likewise."""
         shown = await self._listed("addresses")
-        found = (
-            Listed(
-                place, Address(one["name"], one["address"], tuple(one.get("users", ())), labels=one.get("labels", {}))
-            )
-            for place, one in shown
-        )
-        return Listing(tuple(found))
+        found = [Listed(place, address_of(one)) for place, one in shown]
+        return Listing(tuple(one for one in found if one.thing.labelled_ours))
 
     async def _listed(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
         path = f"/compute/v1/projects/{DEMO_PROJECT}/aggregated/{kind}"
-        request = Request("GET", path, {"filter": "labels.mayfly=managed"})
+        ours = "labels.mayfly=managed" if kind == "instances" else ""
+        request = Request("GET", path, {"filter": ours})
         answer = await self._door.tried.read(lambda: self._door._json(request, POLICY.request, Subject("list", "")))
         scopes = answer["items"].items()
         return [(scope.rpartition("/")[2], one) for scope, held in scopes for one in held.get(kind, ())]
@@ -281,7 +309,7 @@ def a_run(**changes: Any) -> Run:
     return replace(run, **changes)
 
 
-def staged(scene: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+def staged(scene: Callable[..., Coroutine[Any, Any, None]], schedule: Schedule = _NOMINAL) -> Callable[..., None]:
     """Play it on virtual time. At its end every fault must have struck."""
 
     @wraps(scene)
@@ -289,7 +317,7 @@ def staged(scene: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
         seed_the_jitter(None)
         loop = VirtualLoop()
         with tempfile.TemporaryDirectory(dir=_FAST, prefix="stage-") as folder, _running(loop):
-            stage = Stage(Universe(Schedule(), Path(folder), loop))
+            stage = Stage(Universe(schedule, Path(folder), loop))
             playing = loop.create_task(scene(stage, **given))
             while not playing.done():
                 assert loop.time() < HORIZON_SECONDS, "no end in sight"
