@@ -4,6 +4,9 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
+import pytest
+
+from gcp_emulator.seed import DEMO_BUCKET
 from orchestrator.lease import AddressPolicy, Phase
 from orchestrator.run import Outcome
 from orchestrator.seen import RESERVED_FOR_A_RUN, run_label
@@ -94,23 +97,42 @@ async def test_an_insert_whose_reply_is_lost_makes_one_vm(stage: Stage) -> None:
     assert len(requested) == 1, "one request, tried twice"
 
 
-@making
-async def test_no_further_insert_goes_out_once_the_lease_is_anothers(stage: Stage) -> None:
-    stage.fault(on="instances.insert", reply={"status": 503, "reason": "backendError"})
-
-    def taken(_: Orchestrator) -> None:
-        stage.universe.loop.outside(stage.universe.loop.time() + 0.05, take)
+def taken_soon(stage: Stage, _: Orchestrator) -> None:
+    """In a moment the lease is another's."""
 
     def take() -> None:
-        bucket = next(iter(stage.universe.cloud.world.buckets.values()))
-        [stored] = bucket.objects.values()
+        [stored] = stage.universe.cloud.world.buckets[DEMO_BUCKET].objects.values()
         stored.content = replace(stage.lease, nonce="theirs", epoch=9_999_999_999).to_json().encode()
         stored.generation += 1
 
-    stage.on_phase["create"] = taken
+    stage.universe.loop.outside(stage.universe.loop.time() + 0.15, take)
+
+
+@pytest.mark.parametrize(("verb", "phase"), [("insert", "create"), ("delete", "delete")])
+@making
+async def test_no_further_try_goes_out_once_the_lease_is_anothers(stage: Stage, verb: str, phase: str) -> None:
+    stage.fault(on=f"instances.{verb}", reply={"status": 503, "reason": "backendError"})
+    stage.on_phase[phase] = partial(taken_soon, stage)
     receipt = await stage.drive(MADE)
     assert receipt.exit_code in {6, 7}
-    assert stage.requests("insert") == []
+    assert stage.requests(verb) == []
+
+
+@making
+async def test_an_insert_of_which_nobody_heard_is_waited_for_as_long_as_it_can_land(stage: Stage) -> None:
+    """It times out as its run is called off, and lands ten seconds later."""
+    stage.policy = replace(stage.policy, after_sigterm=stage.policy.down)
+    stage.fault(on="instances.insert", late={"seconds": 40, "effect": "at_the_end"})
+
+    def called_off(actor: Orchestrator) -> None:
+        stage.universe.loop.outside(stage.universe.loop.time() + 28, actor.sigterm)
+
+    stage.on_phase["create"] = called_off
+    receipt = await stage.drive(MADE)
+    assert (receipt.exit_code, receipt.cleanup) == (143, "confirmed")
+    assert stage.changes() == ["insert", "delete"]
+    assert stage.universe.machine() is None
+    assert stage.lease.phase is Phase.FREE
 
 
 @making
