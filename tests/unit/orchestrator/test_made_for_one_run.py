@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.abandoned import errand
-from orchestrator.claiming import _one_more_lost
+from orchestrator.claiming import _one_more_lost, _stop_is_owed
 from orchestrator.claims import refusal
 from orchestrator.errors import BadResource
 from orchestrator.goal import Down, Up, attempts_lost, goal_of, lost_with_its_vm
@@ -76,6 +76,12 @@ def test_one_on_its_way_up_is_waited_for(status: str):
 def test_one_that_came_without_its_address_gets_it(access_config: AccessConfig | None):
     assert next_move(Seen(made(access_config=access_config), ADDRESS), UP) is Move.ATTACH_ADDRESS
     assert next_move(Seen(made(access_config=access_config), None), UP) is Move.GREET_AGENT
+
+
+def test_a_deletion_that_somebody_left_half_done_is_owed_until_the_vm_is_gone_and_not_just_off():
+    stopping = a_lease(phase=Phase.STOPPING)
+    assert _stop_is_owed(made(lease=stopping, status="TERMINATED", last_stop=NOON), RUN)
+    assert not _stop_is_owed(gone(lease=stopping), RUN)
 
 
 WRONG: dict[str, dict[str, Any]] = {

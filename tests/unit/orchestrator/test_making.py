@@ -203,6 +203,20 @@ async def test_a_sweep_asks_the_ledger_before_it_deletes_it(stage: Stage) -> Non
     assert (known.outcome, known.result) == ("succeeded", {"worked": "run-1"})
 
 
+@making
+async def test_a_run_that_the_ledger_never_heard_of_may_be_tried_again_after_a_sweep(stage: Stage) -> None:
+    """Its orchestrator died between the word in the lease and the word to the agent."""
+    await left_at(stage, "boot")
+    await stage.until(lambda: stage.universe.guest().app is not None)
+    asked = replace(stage.lease, phase=Phase.INVOKING, asked=True)
+    [stored] = stage.universe.cloud.world.buckets[DEMO_BUCKET].objects.values()
+    stored.content = asked.to_json().encode()
+    stage.age_lease(timedelta(seconds=LEASE_DEAD))
+    assert (await stage.sweep()).exit_code == 0
+    assert stage.universe.machine() is None
+    assert stage.lease.outcomes == ()
+
+
 # --- an address for the time of a run ----------------------------------------------------------------------------
 
 
