@@ -14,10 +14,12 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = ("orchestrator", "vm_agent", "gcp_emulator", "mayfly")
 WIRE = "vm_agent.protocol"  # what agent and orchestrator say to each other
+SIGNED = "vm_agent.signed"  # both check what Google has signed for the other: one judge, lest one be the milder
+ALONE = ("vm_agent/protocol.py", "vm_agent/signed.py")
 
 # The arrows between packages.
 ARROWS = {
-    "orchestrator": ("orchestrator", WIRE),
+    "orchestrator": ("orchestrator", WIRE, SIGNED),
     "vm_agent": ("vm_agent",),
     "gcp_emulator": ("gcp_emulator",),
     "mayfly": PACKAGES,
@@ -42,6 +44,7 @@ BORDERS = (
     # notify speaks HTTP to a chat's webhook: no agent, and no key of ours goes with it.
     ("httpx", ("orchestrator/agent_client.py", "orchestrator/notify.py", "vm_agent/gateway*", "mayfly/*")),
     ("tenacity", ("orchestrator/patience.py",)),
+    ("jwt", ("vm_agent/signed.py", "gcp_emulator/identity.py")),  # who checks, and the Google that signs
     ("ccxt", ("vm_agent/jobs/trade/binance.py",)),
 )
 
@@ -160,8 +163,8 @@ Found = Iterator[tuple[int, str]]  # line, and what to do
 def arrows(file: File) -> Found:
     for line, name in file.imports:
         ours = name.partition(".")[0] in PACKAGES
-        if ours and file.path == "vm_agent/protocol.py":
-            yield line, f"imports {name}: the wire contract stands alone; move the import to whoever uses it"
+        if ours and file.path in ALONE:
+            yield line, f"imports {name}: what both sides share stands alone; move the import to whoever uses it"
         elif ours and not any(within(name, allowed) for allowed in ARROWS[file.package]):
             yield line, f"imports {name}: {file.package} may import {' and '.join(ARROWS[file.package])}, nothing else"
 

@@ -1,6 +1,6 @@
 """What the agent and its callers say to each other: protocol 1, JSON over HTTP.
 
-The only module of this package that others may import, and it imports nothing of ours.
+With `signed` the only module of this package that others may import; both import nothing of ours.
 
     GET  /                      bare: Health · with credentials: Greeting (200 ready, 503 starting or failed)
     POST /run, POST /test       application/json: the params; START_MEDIA_TYPE: a whole StartRequest
@@ -32,6 +32,11 @@ WAIT_SECONDS_MAX = 60
 TIMEOUT_SECONDS_MAX = 120 * 86400  # Compute Engine lets no VM with a deadline run longer
 PARAMS_BYTES_MAX = 1 << 20
 RESULT_BYTES_MAX = 1 << 20
+
+
+def audience_of(project: str, zone: str, instance: str) -> str:
+    """For whom a token is that is shown to the agent of this VM: a token for one VM is worth nothing at another."""
+    return f"//compute.googleapis.com/projects/{project}/zones/{zone}/instances/{instance}"
 
 
 class Mode(StrEnum):
