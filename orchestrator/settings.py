@@ -7,12 +7,11 @@ is made from these descriptions.
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from orchestrator.errors import BadUsage
 from orchestrator.lease import STATE_URL, AddressPolicy
 from orchestrator.notify import may_be_posted_to
 from orchestrator.run import OnInterrupt, OnRunning, Reach
@@ -24,9 +23,6 @@ LONGEST_TIMEOUT = timedelta(days=100)  # Compute Engine's maxRunDuration ends at
 _NAME = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _PROJECT = rf"(?:(?:[-a-z0-9]{{1,63}}\.)*{_NAME}:)?(?:[0-9]{{1,19}}|[a-z0-9](?:[-a-z0-9]{{0,61}}[a-z0-9])?)"
 _ZONE = r"[a-z]+(?:-[a-z]+)+\d+-[a-z][a-z0-9]*"
-_WITHOUT_GOOGLE = (
-    '  (To try it without Google: mayfly emulator --demo, and in another terminal: eval "$(mayfly emulator env)")'
-)
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
@@ -263,35 +259,3 @@ class Settings(BaseSettings):
     def on_cloud_run(self) -> bool:
         """Whether Cloud Run started us."""
         return self.cloud_run_job is not None
-
-
-S = TypeVar("S", bound=Settings)
-
-
-def read_settings(kind: type[S] = Settings, /, **flags: Any) -> S:  # type: ignore[assignment] # Settings is an S
-    """All settings, or one BadUsage that lists all that is wrong with them. A flag that is None was not given."""
-    try:
-        return kind(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as wrong:
-        errors = wrong.errors(include_url=False)
-        problems = "\n".join(f"  {_sentence(error)}" for error in errors)
-        if any(error["loc"] == ("project_id",) and error["type"] == "missing" for error in errors):
-            problems += f"\n{_WITHOUT_GOOGLE}"
-    except (SettingsError, ValueError) as unreadable:  # an .env that is not UTF-8
-        problems = f"  {unreadable}"
-    raise BadUsage(
-        f"Settings are missing or wrong:\n{problems}\n"
-        "Set them in the environment, in .env, in mayfly.toml or as flags (mayfly run --help)."
-    )
-
-
-def _sentence(error: Any) -> str:
-    name = str(error["loc"][0])
-    setting = Settings.model_fields[name]
-    if error["type"] == "missing":
-        example = f" For example {setting.examples[0]}." if setting.examples else ""
-        return f"{name.upper()} is not set: {setting.description}{example}"
-    what = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
-    secret = error["input"] is None or "SecretStr" in str(setting.annotation)
-    value = "" if secret else f"={error['input']}"
-    return f"{name.upper()}{value} {what}"

@@ -30,7 +30,7 @@ NOUNS = ("errors", "run", "seen", "policy", "lease", "events", "swept", "spans")
 JUDGEMENT = ("ladder", "goal", "claims", "keys", "placement", "abandoned", "notice")
 PORTS = ("ports",)
 ADAPTORS = ("google_*", "agent_client", "agent_errors", "secrets", "patience", "clock", "threads", "notify")
-EDGES = ("settings", "settings_file", "settings_table", "sweep_settings", "telemetry", "wiring", "fleet")
+EDGES = ("settings*", "sweep_settings", "telemetry", "wiring", "fleet")
 SEES = {
     NOUNS: NOUNS,
     JUDGEMENT: NOUNS + JUDGEMENT,
