@@ -13,11 +13,16 @@ FLAVOR = {"Metadata-Flavor": "Google"}
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
+def caller_email(project: str) -> str:
+    """The service account that callers have here."""
+    return f"mayfly-orchestrator@{project}.iam.gserviceaccount.com"
+
+
 class Caller:
     """The caller's own metadata server."""
 
     def __init__(self, project: str, project_number: str, region: str, signer: Signer) -> None:
-        self._email = f"mayfly-orchestrator@{project}.iam.gserviceaccount.com"
+        self._email = caller_email(project)
         self._signer = signer
         account = "instance/service-accounts/default"
         self._texts: Mapping[str, str] = {

@@ -42,7 +42,18 @@ SEES = {
 BORDERS = (
     ("google", ("orchestrator/google_*.py", "orchestrator/secrets.py")),
     # notify speaks HTTP to a chat's webhook: no agent, and no key of ours goes with it.
-    ("httpx", ("orchestrator/agent_client.py", "orchestrator/notify.py", "vm_agent/gateway*", "mayfly/*")),
+    # google_* asks what Google's library cannot be pointed at: the metadata server of an emulator, say.
+    (
+        "httpx",
+        (
+            "orchestrator/agent_client.py",
+            "orchestrator/google_*.py",
+            "orchestrator/notify.py",
+            "vm_agent/gateway*",
+            "vm_agent/google_keys.py",
+            "mayfly/*",
+        ),
+    ),
     ("tenacity", ("orchestrator/patience.py",)),
     ("jwt", ("vm_agent/signed.py", "gcp_emulator/identity.py")),  # who checks, and the Google that signs
     ("ccxt", ("vm_agent/jobs/trade/binance.py",)),

@@ -1,10 +1,13 @@
 """Google's side of tokens, for tests: keys, the set that is published of them, and tokens of any kind."""
 
+import base64
+import hmac
 import json
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
 
 AUDIENCE = "//compute.googleapis.com/projects/demo/zones/us-central1-a/instances/gpu-vm"
@@ -26,6 +29,17 @@ class SigningKey:
     def token(self, now: float = NOON, **different: Any) -> str:
         """A good token, but for what is `different`; None leaves a claim out."""
         return jwt.encode(claims(now, **different), self.private, "RS256", {"kid": self.name})
+
+    def forged(self, algorithm: str, secret: bytes = b"", **different: Any) -> str:
+        """Under this key's name, but signed in another way, with what anybody can have."""
+        parts = ({"alg": algorithm, "typ": "JWT", "kid": self.name}, claims(**different))
+        signed = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
+        mac = b"" if algorithm == "none" else hmac.digest(secret or self.pem(), signed, "sha256")
+        return b".".join([signed, base64.urlsafe_b64encode(mac).rstrip(b"=")]).decode()
+
+    def pem(self) -> bytes:
+        """The public half."""
+        return self.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def claims(now: float = NOON, **different: Any) -> dict[str, Any]:

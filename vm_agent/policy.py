@@ -27,6 +27,15 @@ KEEP_ALIVE = {
 }  # seconds, seconds, times: gone after two minutes
 REQUEST_HEAD_SECONDS = 10.0  # for a request's head to come, lest silent connections pile up
 
+# Failed attempts to prove who one is, for each address. See vm_agent/attempts.py.
+ATTEMPTS_AT_ONCE = 20
+ATTEMPTS_PER_SECOND = 10.0  # a check takes 0.1 ms: no load; and no key of 128 bits is guessed in the age of the world
+ATTEMPT_LINES_AT_ONCE = 5
+ATTEMPT_LINES_PER_SECOND = 1 / 30  # each says how many it stands for
+ADDRESSES_REMEMBERED = 1024  # a few hundred bytes each
+PROOFS_REMEMBERED = 64  # tokens last an hour, and few callers are allowed
+GOOGLE_KEYS_SECONDS = 5.0  # one fetch of Google's public keys
+
 METADATA_SECONDS = (
     2.0  # one read of the metadata server: it answers in a millisecond, or is being maintained for a second
 )

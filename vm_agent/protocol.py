@@ -24,6 +24,7 @@ PROTOCOL = 1
 KEY_HEADER = "Idempotency-Key"
 EPOCH_HEADER = "Mayfly-Epoch"
 API_KEY_HEADER = "X-API-Key"
+TOKEN_HEADER = "Authorization"  # noqa: S105 - Bearer, and a token that Google signed for `audience_of` this VM
 LOG_NEXT_HEADER = "Mayfly-Log-Next"  # the byte offset to ask for next
 LOG_COMPLETE_HEADER = "Mayfly-Log-Complete"  # "true" once the run has finished and these were its last bytes
 START_MEDIA_TYPE = "application/vnd.mayfly.start+json"
@@ -166,13 +167,13 @@ class Health(_Wire):
     """What anybody may know."""
 
     status: str  # "ok" | "starting" | "failed"
-    stage: str | None = None
-    detail: str | None = None
 
 
 class Greeting(Health):
     """What a caller with credentials may know."""
 
+    stage: str | None = None  # how far it is, or where it failed
+    detail: str | None = None
     protocol: int = PROTOCOL
     version: str = ""
     instance_id: str | None = None  # None outside Compute Engine
@@ -205,6 +206,6 @@ class Problem(_Wire):
     title: str
     status: int
     detail: str = ""
-    # bad-request | bad-range | too-large | key-reused | unauthorized | not-found | unknown-run |
+    # bad-request | bad-range | too-large | key-reused | unauthorized | too-many-attempts | not-found | unknown-run |
     # busy | attempt-refused | stale-epoch | lease-live | not-ready | internal
     code: str = ""
