@@ -6,16 +6,12 @@ from typing import Any
 
 from gcp_emulator.asgi import json_reply
 from gcp_emulator.identity import ISSUER, LIFETIME_SECONDS, Signer
+from gcp_emulator.seed import caller_email
 from gcp_emulator.wire import Reply, Request
 
 PREFIX = "/computeMetadata/v1/"
 FLAVOR = {"Metadata-Flavor": "Google"}
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-
-
-def caller_email(project: str) -> str:
-    """The service account that callers have here."""
-    return f"mayfly-orchestrator@{project}.iam.gserviceaccount.com"
 
 
 class Caller:

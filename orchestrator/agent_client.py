@@ -11,13 +11,13 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.agent_auth import Showing
 from orchestrator.agent_errors import refusal
-from orchestrator.errors import AgentFault, AgentRefused, AgentSilent, BadUsage, Busy, Transient
+from orchestrator.errors import AgentFault, AgentRefused, AgentSilent, Busy, Transient
 from orchestrator.patience import patiently, uninterrupted
 from orchestrator.policy import Policy
-from orchestrator.ports import Clock
+from orchestrator.ports import Clock, Credential
 from vm_agent.protocol import (
-    API_KEY_HEADER,
     EPOCH_HEADER,
     KEY_HEADER,
     LOG_COMPLETE_HEADER,
@@ -37,7 +37,6 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 _BODY_BYTES_MAX = 16 << 20  # a few runs with the largest result each; more is not our agent
-_NOT_NOW = 500
 
 
 @dataclass(frozen=True)
@@ -53,20 +52,19 @@ class AgentClient:
     def __init__(
         self,
         base_url: str,
-        api_key: str,
+        credential: Credential,
         policy: Policy,
         clock: Clock,
         transport: httpx.AsyncBaseTransport | None = None,  # None: TCP
     ) -> None:
-        if not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key and api_key):
-            raise BadUsage("The agent's key (AGENT_KEY or its secret) must be plain ASCII text in one line, not empty.")
         self._url = base_url
         self._policy = policy
         self._clock = clock
         self._http = httpx.AsyncClient(
             base_url=base_url,
-            headers={API_KEY_HEADER: api_key, "Accept-Encoding": "identity"},
-            trust_env=False,  # straight to that address: no proxy gets to see the key
+            headers={"Accept-Encoding": "identity"},
+            auth=Showing(credential),
+            trust_env=False,  # straight to that address: no proxy gets to see what we show
             transport=transport,
         )
 
@@ -85,9 +83,10 @@ class AgentClient:
             return None
         if answer.status in {200, 503}:
             return _parsed(Greeting, answer.body)
-        if answer.status >= _NOT_NOW:
+        no = refusal(answer.status, answer.body, "greet us")
+        if isinstance(no, Transient):
             return None
-        raise refusal(answer.status, answer.body, "greet us")
+        raise no
 
     async def find(self, key: str, mode: Mode) -> RunView | None:
         """Ask its ledger. The last attempt counts: there is another only after one that was cut off."""

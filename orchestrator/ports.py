@@ -5,7 +5,7 @@ surface. A method that changes something returns once the change is done and kno
 before that, it first sees through what it has sent, for a request in flight cannot be unsent.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -98,6 +98,20 @@ class Addresses(Protocol):
 
     async def detach(self, machine: Machine) -> None:
         """Take nic0's access config off, by the name it was read with. Fine if there is none."""
+
+
+class Credential(Protocol):
+    """What we show an agent, so that it obeys us."""
+
+    async def headers(self) -> Mapping[str, str]:
+        """Of each request. Forbidden if there is nothing to show."""
+
+    def refused(self, shown: Mapping[str, str]) -> bool:
+        """The agent refused these: whether the next `headers` may be better."""
+
+    @property
+    def advice(self) -> str:
+        """What to set where, for the person whose credential is refused."""
 
 
 class Agent(Protocol):

@@ -6,6 +6,7 @@ is made from these descriptions.
 
 import re
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,13 @@ _NAME = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _PROJECT = rf"(?:(?:[-a-z0-9]{{1,63}}\.)*{_NAME}:)?(?:[0-9]{{1,19}}|[a-z0-9](?:[-a-z0-9]{{0,61}}[a-z0-9])?)"
 _ZONE = r"[a-z]+(?:-[a-z]+)+\d+-[a-z][a-z0-9]*"
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+class Auth(StrEnum):
+    """How we prove to the agent who we are."""
+
+    ID_TOKEN = "id-token"  # noqa: S105 - no password
+    API_KEY = "api-key"
 
 
 class Settings(BaseSettings):
@@ -63,8 +71,13 @@ class Settings(BaseSettings):
         examples=["gpu-ip"],
     )
     agent_port: int = Field(default=8000, ge=1, le=65535, description="The port that the agent listens on.")
+    auth: Auth = Field(
+        default=Auth.ID_TOKEN,
+        description="What we show the agent: `id-token` (signed by Google, for this VM alone) or `api-key`.",
+    )
     agent_key: SecretStr | None = Field(
-        default=None, description="The agent's API key itself. If not set, it is read from Secret Manager."
+        default=None,
+        description="The agent's API key itself, for AUTH=api-key. If not set, it is read from Secret Manager.",
     )
     agent_key_secret: str = Field(
         default="mayfly-agent-key",
@@ -138,6 +151,9 @@ class Settings(BaseSettings):
     storage_emulator_host: str | None = Field(
         default=None, description="`http://host:port` of a Cloud Storage emulator."
     )
+    gce_metadata_host: str | None = Field(
+        default=None, description="`host:port` of an emulator's metadata server, which says who we are."
+    )
     cloud_run_job: str | None = Field(default=None, description="Set by Cloud Run: the logs are JSON lines then.")
     cloud_run_execution: str | None = Field(
         default=None, description="Set by Cloud Run: with the task's index it is the run key."
@@ -181,6 +197,13 @@ class Settings(BaseSettings):
                 f"does not hold the zone {zone}, which is in {of_zone}; leave REGION out or mend one of the two"
             )
         return of_zone
+
+    @field_validator("auth")
+    @classmethod
+    def _names_the_vm(cls, auth: Auth, info: ValidationInfo) -> Auth:
+        if auth is Auth.ID_TOKEN and info.data.get("project_id", "").isdecimal():
+            raise ValueError("names the VM by its project's id: PROJECT_ID must be that, not the project's number")
+        return auth
 
     @field_validator("agent_key")
     @classmethod

@@ -13,13 +13,13 @@ from typing import Any
 
 from orchestrator.agent_client import AgentClient
 from orchestrator.clock import SystemClock
+from orchestrator.credentials import open_credentials
 from orchestrator.events import Event
 from orchestrator.google_compute import Created, GoogleCompute, open_google
 from orchestrator.keys import meaning_of, window_key
 from orchestrator.policy import Policy
 from orchestrator.ports import Addresses, Agent, Clock, Creation, Leases, Machines, Output
 from orchestrator.run import OnInterrupt, Run
-from orchestrator.secrets import open_secrets
 from orchestrator.settings import Settings
 from vm_agent.protocol import Job, Mode
 
@@ -107,14 +107,15 @@ def make_run(
 async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event], None]) -> AsyncIterator[GoogleWorld]:
     """The world of one run; the clients are closed afterwards, and nobody waits for a request still in flight."""
     clock = SystemClock()
-    google, api_key = await asyncio.gather(
-        asyncio.to_thread(_open_google, settings, policy, clock), agent_key(settings, policy, clock)
+    google, credentials = await asyncio.gather(
+        asyncio.to_thread(_open_google, settings, policy, clock), open_credentials(settings, policy, clock)
     )
+    credential = credentials(settings.zone, settings.instance)  # it is there by the time the VM is
     clients: dict[str, AgentClient] = {}
 
     def client(ip: str) -> AgentClient:
         if ip not in clients:
-            clients[ip] = AgentClient(f"http://{ip}:{settings.agent_port}", api_key, policy, clock)
+            clients[ip] = AgentClient(f"http://{ip}:{settings.agent_port}", credential, policy, clock)
         return clients[ip]
 
     try:
@@ -145,15 +146,6 @@ def storage_endpoint(settings: Settings) -> str | None:
 
 def _url(host: str | None) -> str | None:
     return host if host is None or "://" in host else f"http://{host}"
-
-
-async def agent_key(settings: Settings, policy: Policy, clock: Clock) -> str:
-    """The key that agents know us by: from the settings, else from Secret Manager."""
-    if settings.agent_key is not None:
-        return settings.agent_key.get_secret_value()
-    emulator = settings.secret_manager_emulator_host
-    vault = open_secrets(settings.project_id, policy, clock, environment={}, endpoint=emulator)
-    return await vault.read("AGENT_KEY", settings.agent_key_secret)
 
 
 def _key_of_task(settings: Settings) -> str | None:

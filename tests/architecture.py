@@ -29,8 +29,8 @@ ARROWS = {
 NOUNS = ("errors", "run", "seen", "policy", "lease", "events", "swept", "spans")
 JUDGEMENT = ("ladder", "goal", "claims", "keys", "placement", "abandoned", "notice")
 PORTS = ("ports",)
-ADAPTORS = ("google_*", "agent_client", "agent_errors", "secrets", "patience", "clock", "threads", "notify")
-EDGES = ("settings*", "sweep_settings", "telemetry", "wiring", "fleet")
+ADAPTORS = ("google_*", "agent_*", "secrets", "patience", "clock", "threads", "notify")
+EDGES = ("settings*", "sweep_settings", "telemetry", "wiring", "fleet", "credentials")
 SEES = {
     NOUNS: NOUNS,
     JUDGEMENT: NOUNS + JUDGEMENT,
@@ -47,6 +47,7 @@ BORDERS = (
         "httpx",
         (
             "orchestrator/agent_client.py",
+            "orchestrator/agent_auth.py",
             "orchestrator/google_*.py",
             "orchestrator/notify.py",
             "vm_agent/gateway*",

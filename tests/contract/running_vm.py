@@ -7,9 +7,8 @@ from pathlib import Path
 
 import httpx
 
-from gcp_emulator.caller import caller_email
 from gcp_emulator.emulator import Emulator
-from gcp_emulator.seed import InstanceSeed, Seed
+from gcp_emulator.seed import InstanceSeed, Seed, caller_email
 from vm_agent.protocol import audience_of
 
 FLAVOR = {"Metadata-Flavor": "Google"}

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from gcp_emulator.emulator import Emulator
-from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed
+from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed, caller_email
 from orchestrator.drive import drive
 from orchestrator.events import Event, JobOutput, PhaseStarted
 from orchestrator.lease import Lease, read_lease
@@ -52,8 +52,12 @@ IMPATIENT = Policy(
 
 
 def starts_the_agent(api_key: str = API_KEY, **environment: str) -> str:
-    """A startup script that does what startup.sh does last: the agent, supervised, with its key in a 0600 file."""
-    lines = "\n".join(f"{name}={value}" for name, value in {"MAYFLY_API_KEY": api_key, **environment}.items())
+    """A startup script that does what startup.sh does last: the agent, supervised, with its settings in a 0600 file.
+
+    It takes tokens, as the orchestrator shows them, and also the key: that is for what tests do by hand.
+    """
+    who_may_call = {"MAYFLY_AUTH": "both", "MAYFLY_CALLERS": caller_email("demo"), "MAYFLY_API_KEY": api_key}
+    lines = "\n".join(f"{name}={value}" for name, value in {**who_may_call, **environment}.items())
     return f"""#!/bin/bash
 set -eu
 umask 077
@@ -90,6 +94,7 @@ class Lab:
             "timeout": "60s",
             "compute_emulator_host": self.emulator.host,
             "secret_manager_emulator_host": self.emulator.host,
+            "gce_metadata_host": self.emulator.host,
         }
         return Settings(**given | changes)
 

@@ -23,6 +23,7 @@ def sweep_settings(lab: Lab, **changes: Any) -> SweepSettings:
         "project_id": "demo",
         "compute_emulator_host": lab.emulator.host,
         "secret_manager_emulator_host": lab.emulator.host,
+        "gce_metadata_host": lab.emulator.host,
     }
     return SweepSettings(**given | changes)
 

@@ -113,8 +113,8 @@ async def test_a_silent_agent_that_was_never_asked_has_no_run(lab: Lab):
 
 async def test_an_agent_whose_key_we_do_not_have_counts_as_silent(lab: Lab):
     await abandoned_at(lab, "invoke")
-    assert the_only(await sweep(lab, agent_key="another-key"))[0] is Standing.LIVE
-    assert the_only(await sweep(lab, agent_key_secret="no-such-secret"))[0] is Standing.LIVE
+    assert the_only(await sweep(lab, auth="api-key", agent_key="another-key"))[0] is Standing.LIVE
+    assert the_only(await sweep(lab, auth="api-key", agent_key_secret="no-such-secret"))[0] is Standing.LIVE
     assert (await sweep(lab)).exit_code == 0
 
 

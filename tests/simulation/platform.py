@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from gcp_emulator.seed import DEMO_ADDRESS, DEMO_INSTANCE, DEMO_PROJECT, DEMO_REGION, DEMO_TEMPLATE, DEMO_ZONE
 from orchestrator.agent_client import AgentClient
+from orchestrator.agent_credentials import ApiKey
 from orchestrator.drive import drive
 from orchestrator.errors import MayflyError
 from orchestrator.google_calls import Place
@@ -75,7 +76,7 @@ class SimulatedWorld:
 
     def _client(self, ip: str) -> AgentClient:
         if ip not in self._clients:
-            self._clients[ip] = AgentClient(f"http://{ip}:8000", API_KEY, self.policy, self.clock, self._door)
+            self._clients[ip] = AgentClient(f"http://{ip}:8000", ApiKey(API_KEY), self.policy, self.clock, self._door)
         return self._clients[ip]
 
 

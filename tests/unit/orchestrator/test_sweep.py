@@ -9,6 +9,7 @@ import pytest
 
 from gcp_emulator.seed import DEMO_INSTANCE, DEMO_ZONE
 from orchestrator.agent_client import AgentClient
+from orchestrator.agent_credentials import ApiKey
 from orchestrator.errors import BadUsage
 from orchestrator.events import PhaseStarted
 from orchestrator.lease import AddressPolicy, Found, Lease, Phase
@@ -241,7 +242,9 @@ async def test_an_agent_that_does_not_know_our_key_counts_as_silent_and_that_is_
     await abandoned(stage)
     actor = stage.orchestrator("sweep")
     world = actor.world
-    world.agent = lambda ip: AgentClient(f"http://{ip}:8000", "another-key", world.policy, world.clock, actor._door)
+    world.agent = lambda ip: AgentClient(
+        f"http://{ip}:8000", ApiKey("another-key"), world.policy, world.clock, actor._door
+    )
     assert (await stage.sweep(by=actor)).exit_code == 0
     assert "WARNING The agent on gpu-vm counts as silent: " in stage.notes()
     assert "stop" in stage.changes()
