@@ -9,11 +9,13 @@
 #   mayfly-agent-key (mayfly-agent-key)   for api-key: "secret[/version] ...", the secrets that each hold a valid key
 #   mayfly-secrets              more secrets for the jobs' environment: "NAME=secret[/version] ..."
 #   mayfly-port (8000), mayfly-job        for the agent
+#   enable-guest-attributes=TRUE          the agent publishes its certificate there; without it no run finds it
+#   mayfly-tls=off              plain HTTP, with no certificate: only where nobody but its callers can reach the agent
 #   mayfly-require-gpu=1        no run before a GPU answers
 #   mayfly-boot-minutes (10)    without an agent by then, the VM powers itself off
 #   mayfly-silence-seconds (180)  with nothing running, nobody calling and the lease unchanged for so long, too
 #   mayfly-hold=<until>         somebody is at work here: no powering off until then (24 h at most)
-# How far it came is told by the guest attribute mayfly/boot (if enable-guest-attributes=TRUE) and on the serial console.
+# How far it came is told by the guest attribute mayfly/boot and on the serial console.
 # MAYFLY_ROOT, MAYFLY_POWEROFF, MAYFLY_SUPERVISOR and GCE_METADATA_HOST stand in for a real machine's parts where it has none,
 # SECRET_MANAGER_EMULATOR_HOST and MAYFLY_CERTS_URL for Google's.
 set -Eeuo pipefail
@@ -239,15 +241,17 @@ secret() {
 }
 
 own_settings() {
-    local name port job gpu silence
+    local name port job gpu silence tls
     port=$(attribute mayfly-port)
     job=$(attribute mayfly-job)
     gpu=$(attribute mayfly-require-gpu)
     silence=$(attribute mayfly-silence-seconds)
+    tls=$(attribute mayfly-tls)
     setting AGENT_PORT "${port:-8000}"
     setting PATH "$venv/bin:$PATH"
     [[ -z $job ]] || setting MAYFLY_JOB "$job"
     [[ -z $gpu ]] || setting MAYFLY_REQUIRE_GPU "$gpu"
+    [[ -z $tls ]] || setting MAYFLY_TLS "$tls"
     [[ -z $silence ]] || setting MAYFLY_DEADMAN_SILENCE_SECONDS "$silence"
     for name in HOME MAYFLY_ROOT MAYFLY_POWEROFF GCE_METADATA_HOST GCE_METADATA_IP \
         SECRET_MANAGER_EMULATOR_HOST MAYFLY_CERTS_URL; do
@@ -315,7 +319,7 @@ agent_answers() {
     local ip port
     ip=$(value instance/network-interfaces/0/ip)
     port=$(value instance/attributes/mayfly-port)
-    curl -sk -o /dev/null --max-time 5 "http://$ip:${port:-8000}/" || curl -sk -o /dev/null --max-time 5 "https://$ip:${port:-8000}/"
+    curl -sk -o /dev/null --max-time 5 "https://$ip:${port:-8000}/" || curl -s -o /dev/null --max-time 5 "http://$ip:${port:-8000}/"
 }
 
 # Under /run, so that the agent never starts at a boot before this script has armed the dead-man.

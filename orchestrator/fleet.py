@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from orchestrator.agent_client import AgentClient
 from orchestrator.agent_credentials import NoCredential
+from orchestrator.agents import Agents
 from orchestrator.clock import SystemClock
 from orchestrator.credentials import Credentials, open_credentials
 from orchestrator.errors import BadUsage, MayflyError
@@ -16,7 +16,7 @@ from orchestrator.events import Event, Note
 from orchestrator.google_compute import GoogleCompute
 from orchestrator.google_project import GoogleProject, open_project
 from orchestrator.policy import Policy
-from orchestrator.ports import Addresses, Clock, Credential, Inventory
+from orchestrator.ports import Addresses, Clock, Inventory
 from orchestrator.seen import STATE_ATTRIBUTE, Machine
 from orchestrator.sweep_settings import SweepSettings
 from orchestrator.swept import SweepOrder
@@ -46,7 +46,7 @@ class GoogleFleet:
         self._settings = settings
         self._google = google
         self._zones: dict[str, GoogleCompute] = {}
-        self._clients: dict[tuple[str, str], AgentClient] = {}
+        self._agents = Agents(settings, policy, clock)
         self._credentials: Credentials | None = None
         self._reading = asyncio.Lock()
 
@@ -55,7 +55,7 @@ class GoogleFleet:
         async with self._reading:
             if self._credentials is None:
                 self._credentials = await self._open_credentials()
-        client = partial(self._client, self._credentials(zone, machine.name), f"{zone}/{machine.name}")
+        client = partial(self._agents.client, self._credentials(zone, machine.name), zone)
         if (lease_url := machine.metadata.get(STATE_ATTRIBUTE)) is not None:
             google = self._google.created(zone, machine.name, lease_url, storage_endpoint(self._settings))
             return GoogleWorld(self.policy, self.clock, google, client, tell)
@@ -69,8 +69,7 @@ class GoogleFleet:
 
     async def aclose(self) -> None:
         """Close the connections; nobody waits for a request still in flight."""
-        for client in self._clients.values():
-            await client.aclose()
+        await self._agents.aclose()
         self._google.close()
 
     async def _open_credentials(self) -> Credentials:
@@ -81,12 +80,6 @@ class GoogleFleet:
             self.tell(Note("WARNING", f"We have nothing to show the agents, so they count as silent: {error}"))
             nothing = NoCredential(error)
             return lambda _zone, _instance: nothing
-
-    def _client(self, credential: Credential, vm: str, ip: str) -> AgentClient:
-        if (vm, ip) not in self._clients:
-            url = f"http://{ip}:{self._settings.agent_port}"
-            self._clients[vm, ip] = AgentClient(url, credential, self.policy, self.clock)
-        return self._clients[vm, ip]
 
 
 def make_sweep(settings: SweepSettings, *, zone: str | None, dry_run: bool) -> SweepOrder:

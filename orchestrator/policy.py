@@ -54,6 +54,9 @@ class Policy:
     agent_answer: timedelta = seconds(5)
     agent_poll: timedelta = seconds(0.1)  # between two greetings: what we may add to the boot
 
+    publication: timedelta = seconds(2)  # between two reads of it, doubled each time: who answers is not who published
+    publication_longest: timedelta = seconds(30)  # with the boot reports that is eight looks a minute
+
     # Following.
     log_poll: timedelta = seconds(25)  # how long the agent holds a question that has no answer yet
     lost_agent: timedelta = minutes(3)  # silence of the agent before its run counts as lost

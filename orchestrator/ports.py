@@ -13,7 +13,7 @@ from orchestrator.events import Event
 from orchestrator.lease import Lease
 from orchestrator.policy import Policy
 from orchestrator.seen import Address, Listing, Machine
-from vm_agent.protocol import Artifact, BootReport, Greeting, Mode, RunView, StartRequest
+from vm_agent.protocol import Artifact, Greeting, Mode, RunView, StartRequest
 
 
 class Machines(Protocol):
@@ -39,8 +39,8 @@ class Machines(Protocol):
     async def arm(self, machine: Machine, limit: timedelta) -> None:
         """Write maxRunDuration=limit, STOP, no automatic restart. Compute Engine takes it only while the VM is off."""
 
-    async def boot_report(self, machine: Machine) -> BootReport | None:
-        """What startup.sh last published, from this boot or an older one; None if nothing."""
+    async def published(self, machine: Machine, attribute: str) -> str | None:
+        """What the VM last wrote into that guest attribute, in this boot or an older one; None if nothing."""
 
     async def console(self, machine: Machine, last_lines: int) -> str:
         """The tail of the serial console."""
@@ -115,7 +115,10 @@ class Credential(Protocol):
 
 
 class Agent(Protocol):
-    """The agent in one VM, at one address: who it is, and the run."""
+    """The agent in one VM, at one address: who it is, and the run.
+
+    Whoever has not proved to be that VM's agent hears nothing of what these say: AgentUnproven, or WrongMachine.
+    """
 
     async def greet(self, epoch: int | None) -> Greeting | None:
         """Who is there, in one short try; None if nobody answers. AgentRefused if it does not know us.
@@ -178,8 +181,8 @@ class World(Protocol):
     addresses: Addresses
     creation: Creation | None  # where VMs are made for their runs
     clock: Clock
-    agent: Callable[[str], Agent]  # by IP
-    output: Callable[[str], Output]  # by IP
+    agent: Callable[[Machine, str], Agent]  # the agent of that VM, by IP
+    output: Callable[[Machine, str], Output]  # likewise
     tell: Callable[[Event], None]
 
 

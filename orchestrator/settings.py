@@ -34,6 +34,13 @@ class Auth(StrEnum):
     API_KEY = "api-key"
 
 
+class AgentTls(StrEnum):
+    """Whether an agent must prove who it is."""
+
+    PINNED = "pinned"
+    OFF = "off"
+
+
 class Settings(BaseSettings):
     """Every setting; the name in the environment and in `.env` is the field's in capitals."""
 
@@ -74,6 +81,11 @@ class Settings(BaseSettings):
     auth: Auth = Field(
         default=Auth.ID_TOKEN,
         description="What we show the agent: `id-token` (signed by Google, for this VM alone) or `api-key`.",
+    )
+    agent_tls: AgentTls = Field(
+        default=AgentTls.PINNED,
+        description="`pinned`: the agent must prove, by TLS and by Google's word, that it is the one on the VM. `off`: "
+        "plain HTTP, for an agent with MAYFLY_TLS=off on a network where nobody listens.",
     )
     agent_key: SecretStr | None = Field(
         default=None,
@@ -153,6 +165,9 @@ class Settings(BaseSettings):
     )
     gce_metadata_host: str | None = Field(
         default=None, description="`host:port` of an emulator's metadata server, which says who we are."
+    )
+    mayfly_certs_url: str | None = Field(
+        default=None, description="The URL of an emulator's public keys; if not set, Google's own are fetched."
     )
     cloud_run_job: str | None = Field(default=None, description="Set by Cloud Run: the logs are JSON lines then.")
     cloud_run_execution: str | None = Field(

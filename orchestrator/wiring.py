@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from orchestrator.agent_client import AgentClient
+from orchestrator.agents import Agents
 from orchestrator.clock import SystemClock
 from orchestrator.credentials import open_credentials
 from orchestrator.events import Event
@@ -20,6 +22,7 @@ from orchestrator.keys import meaning_of, window_key
 from orchestrator.policy import Policy
 from orchestrator.ports import Addresses, Agent, Clock, Creation, Leases, Machines, Output
 from orchestrator.run import OnInterrupt, Run
+from orchestrator.seen import Machine
 from orchestrator.settings import Settings
 from vm_agent.protocol import Job, Mode
 
@@ -32,7 +35,7 @@ class GoogleWorld:
         policy: Policy,
         clock: Clock,
         google: GoogleCompute,
-        client: Callable[[str], AgentClient],
+        client: Callable[[Machines, Machine, str], AgentClient],
         tell: Callable[[Event], None],
     ):
         self.policy: Policy = policy
@@ -41,8 +44,8 @@ class GoogleWorld:
         self.leases: Leases = google.leases
         self.addresses: Addresses = google.addresses
         self.creation: Creation | None = google.creation
-        self.agent: Callable[[str], Agent] = client
-        self.output: Callable[[str], Output] = client
+        self.agent: Callable[[Machine, str], Agent] = partial(client, google.machines)
+        self.output: Callable[[Machine, str], Output] = partial(client, google.machines)
         self.tell: Callable[[Event], None] = tell
 
 
@@ -111,18 +114,11 @@ async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event],
         asyncio.to_thread(_open_google, settings, policy, clock), open_credentials(settings, policy, clock)
     )
     credential = credentials(settings.zone, settings.instance)  # it is there by the time the VM is
-    clients: dict[str, AgentClient] = {}
-
-    def client(ip: str) -> AgentClient:
-        if ip not in clients:
-            clients[ip] = AgentClient(f"http://{ip}:{settings.agent_port}", credential, policy, clock)
-        return clients[ip]
-
+    agents = Agents(settings, policy, clock)
     try:
-        yield GoogleWorld(policy, clock, google, client, tell)
+        yield GoogleWorld(policy, clock, google, partial(agents.client, credential, settings.zone), tell)
     finally:
-        for one in clients.values():
-            await one.aclose()
+        await agents.aclose()
         google.close()
 
 

@@ -26,11 +26,11 @@ ARROWS = {
 }
 
 # The layers of the orchestrator. A file in none of them is a verb: it sees everything but adaptors and edges.
-NOUNS = ("errors", "run", "seen", "policy", "lease", "events", "swept", "spans")
+NOUNS = ("errors", "run", "seen", "attested", "policy", "lease", "events", "swept", "spans")
 JUDGEMENT = ("ladder", "goal", "claims", "keys", "placement", "abandoned", "notice")
 PORTS = ("ports",)
 ADAPTORS = ("google_*", "agent_*", "secrets", "patience", "clock", "threads", "notify")
-EDGES = ("settings*", "sweep_settings", "telemetry", "wiring", "fleet", "credentials")
+EDGES = ("settings*", "sweep_settings", "telemetry", "wiring", "fleet", "credentials", "agents")
 SEES = {
     NOUNS: NOUNS,
     JUDGEMENT: NOUNS + JUDGEMENT,
@@ -38,23 +38,14 @@ SEES = {
     ADAPTORS: NOUNS + PORTS + ADAPTORS,
 }
 
+# Who speaks HTTP and shows who we are.
+SPEAK_TO_AGENTS = ("orchestrator/agent_[acl]*.py", "vm_agent/gateway*", "mayfly/*")
+
 # Each foreign library has its border posts; nobody else imports it. (module, where)
 BORDERS = (
     ("google", ("orchestrator/google_*.py", "orchestrator/secrets.py")),
-    # notify speaks HTTP to a chat's webhook: no agent, and no key of ours goes with it.
-    # google_* asks what Google's library cannot be pointed at: the metadata server of an emulator, say.
-    (
-        "httpx",
-        (
-            "orchestrator/agent_client.py",
-            "orchestrator/agent_auth.py",
-            "orchestrator/google_*.py",
-            "orchestrator/notify.py",
-            "vm_agent/gateway*",
-            "vm_agent/google_keys.py",
-            "mayfly/*",
-        ),
-    ),
+    # A chat's webhook, Google's public keys, an emulator's metadata server: no agent, and no key of ours.
+    ("httpx", (*SPEAK_TO_AGENTS, "orchestrator/notify.py", "orchestrator/google_*.py", "vm_agent/google_keys.py")),
     ("tenacity", ("orchestrator/patience.py",)),
     ("jwt", ("vm_agent/signed.py", "gcp_emulator/identity.py")),  # who checks, and the Google that signs
     ("ccxt", ("vm_agent/jobs/trade/binance.py",)),

@@ -26,7 +26,7 @@ PLANTED = [
     ("vm_agent/signed.py", "from vm_agent.protocol import Health", "what both sides share stands alone"),
     ("vm_agent/protocol.py", "from .ledger import Ledger", "imports vm_agent.ledger.Ledger"),
     # layers
-    ("orchestrator/seen.py", "from orchestrator.goal import Goal", "seen sees errors, run, seen, policy, lease"),
+    ("orchestrator/seen.py", "from orchestrator.goal import Goal", "seen sees errors, run, seen, attested, policy"),
     ("orchestrator/goal.py", "from orchestrator import moves", "goal sees errors"),
     ("orchestrator/ports.py", "from . import ladder", "ports sees errors"),
     ("orchestrator/sweep.py", "from orchestrator.google_compute import open", "verbs see ports, never an adaptor"),

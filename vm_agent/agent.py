@@ -32,6 +32,9 @@ class Self(Protocol):
     async def egress_ip(self) -> str | None:
         """The external address on nic0."""
 
+    async def token(self) -> str | None:
+        """Google's signed word for it, if callers trust our certificate."""
+
 
 class Power(Protocol):
     """The machine's power button."""
@@ -115,16 +118,18 @@ class Agent:
 
     async def greeting(self) -> Greeting:
         """What a caller with credentials may know."""
-        instance_id, egress_ip = await asyncio.gather(self.identity.instance_id(), self.identity.egress_ip())
+        who = self.identity
+        instance_id, egress_ip, token = await asyncio.gather(who.instance_id(), who.egress_ip(), who.token())
         return Greeting(
             **asdict(self.condition()),
             version=self.version,
             instance_id=instance_id,
-            boot_id=self.identity.boot_id,
+            boot_id=who.boot_id,
             egress_ip=egress_ip,
             gpu=self._gpus,
             run=self.runs.live(),
             epoch=self.fence.ledger.epoch,
+            identity=token,
         )
 
     def must_be_ready(self) -> None:

@@ -44,6 +44,11 @@ METADATA_HANG_SECONDS = (
 )
 METADATA_PAUSE_SECONDS = 1.0  # between two such questions, lest a server that does not wait, or fails, be hammered
 
+PUBLISH_SECONDS = 60.0  # to publish the certificate, which nobody can call us without: the quota refills each minute
+PUBLISH_PAUSE_SECONDS = 0.25  # after the first try; doubled each time
+PUBLISH_PAUSE_SECONDS_MAX = 5.0
+IDENTITY_SECONDS = 600.0  # how long one identity token is shown: Google's last an hour
+
 DEADMAN_SILENCE_SECONDS = 180.0  # the lease is renewed once a minute: two renewals may be missed
 DEADMAN_SILENCE_SECONDS_MIN = 1.0
 DEADMAN_SILENCE_SECONDS_MAX = 3600.0  # an idle hour is the most that a setting may cost

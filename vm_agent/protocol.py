@@ -14,8 +14,10 @@ With `signed` the only module of this package that others may import; both impor
 Errors are RFC 9457 problem details (PROBLEM_MEDIA_TYPE).
 """
 
+import ssl
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -182,6 +184,21 @@ class Greeting(Health):
     gpu: list[Gpu] | None = None
     run: RunView | None = None  # the live run
     epoch: int = 0  # the highest epoch that this agent has seen
+    identity: str | None = None  # Google's word (a JWT) for which instance this is; its audience is Publication's
+
+
+class Publication(_Wire):
+    """What the agent publishes as guest attribute PUBLICATION, once per boot, before it listens."""
+
+    boot_id: str
+    nonce: str  # made for this boot
+    certificate: str  # PEM: the one that the agent shows, and that callers trust
+
+    @property
+    def audience(self) -> str:
+        """For whom the identity token is made: for callers of whoever has this certificate's key, in this boot."""
+        certificate = ssl.PEM_cert_to_DER_cert(self.certificate)
+        return f"mayfly/{self.nonce}/{sha256(certificate).hexdigest()}"
 
 
 class BootReport(_Wire):
@@ -195,6 +212,8 @@ class BootReport(_Wire):
 
 
 BOOT_REPORT = "mayfly/boot"  # namespace/key
+PUBLICATION = "mayfly/agent"  # likewise
+CERTIFICATE_NAME = "mayfly-agent"  # in the place of a host's: the certificate is trusted for where it is published
 LEASE_ATTRIBUTE = "mayfly-lease"
 HOLD_ATTRIBUTE = "mayfly-hold"
 

@@ -35,6 +35,7 @@ class Settings:
     root: Path
     port: int
     metadata_host: str | None
+    tls: bool
     jobs: Mapping[Mode, Job]
     gpu_required: bool
     stop_grace_seconds: float
@@ -64,6 +65,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         root=root,
         port=_port(environment.get("AGENT_PORT") or "8000"),
         metadata_host=environment.get("GCE_METADATA_HOST") or None,
+        tls=_tls(environment.get("MAYFLY_TLS", "")),
         jobs=_jobs(environment.get("MAYFLY_JOB", "")),
         gpu_required=environment.get("MAYFLY_REQUIRE_GPU", "").lower() in {"1", "true", "yes"},
         stop_grace_seconds=_seconds(
@@ -104,6 +106,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004 - TCP's own limit
         raise BadSetting(f"AGENT_PORT is {text!r}, not a port number")
     return int(text)
+
+
+def _tls(choice: str) -> bool:
+    if choice not in {"", "pinned", "off"}:
+        raise BadSetting(f"MAYFLY_TLS is {choice!r}, neither pinned nor off")
+    return choice != "off"
 
 
 def _seconds(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:

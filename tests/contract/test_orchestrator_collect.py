@@ -29,7 +29,7 @@ async def copied(out: Path, names: list[str], *, run_id: str = "r1", sha256: str
     policy, clock, told = Policy(), SystemClock(), list[Any]()
     async with serving(say) as url:
         client = AgentClient(url, ApiKey("key"), policy, clock)
-        world: Any = SimpleNamespace(policy=policy, clock=clock, output=lambda _: client, tell=told.append)
+        world: Any = SimpleNamespace(policy=policy, clock=clock, output=lambda *_: client, tell=told.append)
         trip = Trip(a_run(out=out), world, asyncio.Event())
         await collect(Seen(a_machine(), ADDRESS, run=a_view(id=run_id)), trip)
         await client.aclose()

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from gcp_emulator.emulator import Emulator
+from gcp_emulator.exports import exports
 from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed, caller_email
 from orchestrator.drive import drive
 from orchestrator.events import Event, JobOutput, PhaseStarted
@@ -95,6 +96,7 @@ class Lab:
             "compute_emulator_host": self.emulator.host,
             "secret_manager_emulator_host": self.emulator.host,
             "gce_metadata_host": self.emulator.host,
+            "mayfly_certs_url": exports(self.emulator.port)["MAYFLY_CERTS_URL"],
         }
         return Settings(**given | changes)
 
@@ -221,7 +223,7 @@ def _plant(world: Any, verb: str, errors: list[Bug]) -> None:
     port, _, names = verb.partition(".")
     if port in {"agent", "output"}:
         client = getattr(world, port)
-        setattr(world, port, lambda ip: _Failing(client(ip), names.split(","), errors))
+        setattr(world, port, lambda *whom: _Failing(client(*whom), names.split(","), errors))
     else:
         setattr(world, port, _Failing(getattr(world, port), names.split(","), errors))
 
