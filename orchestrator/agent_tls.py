@@ -24,9 +24,8 @@ def from_a_stranger(error: BaseException) -> bool:
 
 
 def from_no_tls(error: BaseException) -> bool:
-    """The other side speaks, but not TLS as we want it. (One that hangs up has not spoken.)"""
-    cut = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-    return any(isinstance(cause, ssl.SSLError) and not isinstance(cause, cut) for cause in _causes(error))
+    """The other side speaks, but not TLS as we want it. Its subclasses say that it said nothing, or hung up."""
+    return any(type(cause) is ssl.SSLError for cause in _causes(error))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
