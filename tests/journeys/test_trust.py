@@ -18,7 +18,7 @@ from orchestrator.run import Outcome, Receipt
 from orchestrator.wiring import open_world
 from tests.contract.wires import http
 from tests.journeys.by_hand import published
-from tests.journeys.lab import API_KEY, IMPATIENT, Lab, a_lab, a_world, starts_the_agent
+from tests.journeys.lab import IMPATIENT, Lab, a_lab, a_world, starts_the_agent
 from tests.journeys.wiretap import TAP, THEIRS, an_impostor, records, tapped, version_chosen
 from vm_agent.certificate import of_this_boot
 from vm_agent.ending import CUT_OFF
@@ -27,7 +27,7 @@ from vm_agent.protocol import PUBLICATION, Greeting, Mode, Publication
 # Long enough for an agent to be up, and to be refused.
 SOON = replace(IMPATIENT, boot=seconds(6), publication=seconds(0.5), publication_longest=seconds(0.5))
 PARAMS = {"wallet": "b1tc0in-wallet-4711"}
-READABLE = (API_KEY, PARAMS["wallet"], "monday-key", "HTTP/1.1", "POST /run", "GET /runs", "trading for real")
+READABLE = ("Bearer ey", PARAMS["wallet"], "monday-key", "HTTP/1.1", "POST /run", "GET /runs", "trading for real")
 
 
 def publications_read(lab: Lab) -> list[dict[str, Any]]:
@@ -129,7 +129,7 @@ async def test_plain_http_in_the_place_of_tls_is_refused(tmp_path: Path):
         async with tapped(await ip_of(lab)) as heard:
             detail = refused(await lab.run("main:run", policy=SOON, agent_port=TAP))
         assert "but not in TLS" in detail
-        assert API_KEY.encode() not in heard.everything
+        assert b"Bearer" not in heard.everything
         assert publications_read(lab) == []
         await lab.all_is_well()
 
