@@ -121,7 +121,7 @@ async def _invoke(seen: Seen, trip: Trip) -> Seen:
         job=run.job, params=run.params, timeout_seconds=timeout_seconds, attempt=_next_attempt(seen, run)
     )
     trip.log_offset = 0
-    agent = trip.world.agent(agent_ip(run, seen))
+    agent = trip.world.agent(seen.machine, agent_ip(run, seen))
     trip.invoked = True
     try:
         return replace(seen, run=await agent.start(run.key, seen.epoch, run.mode, order))

@@ -31,7 +31,9 @@ def create_app(agent: Agent) -> ASGIApp:
 def behind_the_door(face: FastAPI, agent: Agent) -> ASGIApp:
     """That face, as this agent's."""
     face.state.agent, face.version = agent, agent.version
-    return Door(face, credentials=agent.credentials, fence=agent.fence, heard=agent.deadman.word)
+    return Door(
+        face, credentials=agent.credentials, attempts=agent.attempts, fence=agent.fence, heard=agent.deadman.word
+    )
 
 
 def make_face() -> FastAPI:
