@@ -97,6 +97,7 @@ def _agent(settings: Settings, metadata: Metadata | NoMetadata) -> Agent:
         credentials=[ApiKey(settings.api_key)],
         version=importlib.metadata.version("mayfly"),
         gpu_required=settings.gpu_required,
+        echo=settings.echo,
     )
 
 

@@ -27,6 +27,11 @@ KEEP_ALIVE = {
 }  # seconds, seconds, times: gone after two minutes
 REQUEST_HEAD_SECONDS = 10.0  # for a request's head to come, lest silent connections pile up
 
+EGRESS_SECONDS = 4.0  # for an address just attached to show in the metadata; a caller waits 5 s for its answer
+EGRESS_LOOK_SECONDS = 0.2  # between two looks for it
+EGRESS_ECHO_SECONDS = 3.0  # for the page that tells our address
+EGRESS_ECHO_BYTES_MAX = 256  # one address, and nothing else
+
 METADATA_SECONDS = (
     2.0  # one read of the metadata server: it answers in a millisecond, or is being maintained for a second
 )

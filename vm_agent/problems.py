@@ -5,6 +5,7 @@ Refused
 ├── Unauthorized 401                                                  show credentials
 ├── NotFound 404                                                      it is not here
 ├── Busy · AttemptRefused · StaleEpoch · LeaseLive 409                 somebody else is in the way
+├── WrongEgress 412                                                   this VM has not the address it should go out by
 ├── CallerGone 499                                                    nobody hears it
 └── NotReady 503 · LedgerLost 503                                     come back later
 """
@@ -107,6 +108,12 @@ class LeaseLive(Refused):
     """This VM is leased and the call carries no epoch."""
 
     status, code = 409, "lease-live"
+
+
+class WrongEgress(Refused):
+    """This VM goes out by another address."""
+
+    status, code = 412, "wrong-egress"
 
 
 class CallerGone(Refused):

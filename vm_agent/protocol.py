@@ -91,6 +91,7 @@ class StartRequest(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict)
     timeout_seconds: Annotated[float, Field(gt=0, le=TIMEOUT_SECONDS_MAX)] | None = None
     attempt: Annotated[int, Field(ge=1)] = 1
+    egress_ip: Annotated[str, Field(max_length=45)] | None = None  # the address it must go out by; another: 412
 
 
 class Progress(_Wire):
@@ -201,5 +202,5 @@ class Problem(_Wire):
     status: int
     detail: str = ""
     # bad-request | bad-range | too-large | key-reused | unauthorized | not-found | unknown-run |
-    # busy | attempt-refused | stale-epoch | lease-live | not-ready | internal
+    # busy | attempt-refused | stale-epoch | lease-live | wrong-egress | not-ready | internal
     code: str = ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm_agent import policy
+from vm_agent.egress import Echo
 from vm_agent.protocol import CommandJob, FunctionJob, Job, Mode
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -35,6 +36,7 @@ class Settings:
     stop_grace_seconds: float
     silence_seconds: float
     poweroff: Sequence[str] | None
+    echo: Echo | None
     job_environment: Mapping[str, str]
 
     @property
@@ -69,8 +71,16 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             policy.DEADMAN_SILENCE_SECONDS_MAX,
         ),
         poweroff=shlex.split(environment.get("MAYFLY_POWEROFF", "")) or None,
+        echo=_echo(environment.get("MAYFLY_EGRESS_ECHO", "")),
         job_environment={name: value for name, value in environment.items() if name not in _WITHHELD},
     )
+
+
+def _echo(url: str) -> Echo | None:
+    try:
+        return Echo(url) if url else None
+    except ValueError as problem:
+        raise BadSetting(f"MAYFLY_EGRESS_ECHO: {problem}") from problem
 
 
 def _port(text: str) -> int:
