@@ -20,6 +20,7 @@ from vm_agent.clock import MachineClock
 from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
 from vm_agent.gpu import ChildProbe
+from vm_agent.guard import own_names
 from vm_agent.hold import Banner
 from vm_agent.identity import Identity, Metadata, NoMetadata
 from vm_agent.ledger import Ledger, LostLedger
@@ -43,6 +44,7 @@ def main() -> None:
     try:
         settings = from_environment()
         lock = _only_agent(settings.state)
+        serving.allow_open_files()
         asyncio.run(_serve(settings, arguments.host, settings.port if arguments.port is None else arguments.port))
         lock.close()
     except BadSetting as problem:
@@ -65,6 +67,7 @@ async def _serve(settings: Settings, host: str | None, port: int) -> None:
     except OSError as problem:
         raise BadSetting(f"cannot listen on {address}:{port}: {problem.strerror or problem}") from problem
     agent = _agent(settings, metadata)
+    agent.names = settings.hosts | await own_names(metadata)
     log.info("listening on http://%s:%s", *listening.getsockname()[:2])
     await serving.Server(create_app(agent), leave=agent.runs.leave).serve(sockets=[listening])
 

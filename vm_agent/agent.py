@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -66,6 +66,7 @@ class Agent:
     version: str
     gpu_required: bool = False
     echo: Echo | None = None
+    names: Collection[str] = ()  # besides "localhost" and any address
     _health: Health = field(default_factory=lambda: Health(status="starting", stage="recovery"))
     _gpus: list[Gpu] | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)

@@ -201,6 +201,6 @@ class Problem(_Wire):
     title: str
     status: int
     detail: str = ""
-    # bad-request | bad-range | too-large | key-reused | unauthorized | not-found | unknown-run |
-    # busy | attempt-refused | stale-epoch | lease-live | wrong-egress | not-ready | internal
+    # bad-request | bad-range | too-large | too-slow | key-reused | unauthorized | wrong-host | not-found |
+    # unknown-run | busy | attempt-refused | stale-epoch | lease-live | wrong-egress | not-ready | crowded | internal
     code: str = ""

@@ -37,6 +37,7 @@ class Settings:
     silence_seconds: float
     poweroff: Sequence[str] | None
     echo: Echo | None
+    hosts: frozenset[str]
     job_environment: Mapping[str, str]
 
     @property
@@ -72,6 +73,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         ),
         poweroff=shlex.split(environment.get("MAYFLY_POWEROFF", "")) or None,
         echo=_echo(environment.get("MAYFLY_EGRESS_ECHO", "")),
+        hosts=frozenset(environment.get("MAYFLY_HOSTS", "").replace(",", " ").split()),
         job_environment={name: value for name, value in environment.items() if name not in _WITHHELD},
     )
 
