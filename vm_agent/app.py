@@ -41,7 +41,11 @@ def behind_the_door(face: FastAPI, agent: Agent) -> ASGIApp:
 def make_face() -> FastAPI:
     """All paths; `state.agent` is whom they ask."""
     app = FastAPI(
-        title="Mayfly agent", lifespan=_lifespan, openapi_url=None, generate_unique_id_function=lambda route: route.name
+        title="Mayfly agent",
+        lifespan=_lifespan,
+        openapi_url=None,
+        redirect_slashes=False,  # it would send the caller, and its key, to whatever host its request named
+        generate_unique_id_function=lambda route: route.name,
     )
     for part in PARTS:
         app.include_router(part)
