@@ -101,7 +101,8 @@ class Connection(H11Protocol):
             self.cycle.message_event.set()
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:  # else an answer is on its way already
             self._send(h11.Response(status_code=400, headers=list(headers.items())))
-            self._send(h11.Data(data=said.model_dump_json().encode()))
+            if not (self._asked() and self.scope["method"] == "HEAD"):  # h11 lets no answer to it have a body
+                self._send(h11.Data(data=said.model_dump_json().encode()))
             self._send(h11.EndOfMessage())
         self.transport.close()
 
