@@ -4,19 +4,24 @@
 # It needs bash, curl, the metadata server, and these attributes of the instance:
 #   mayfly-source, mayfly-ref   git repository, and the commit or tag of it to run; none: the code is in the image already
 #   mayfly-extras (agent)       extras of the project to install; "none" for a project without any
-#   mayfly-agent-key (mayfly-agent-key)   the secret that callers of the agent must know
+#   mayfly-auth (id-token)      how callers prove to the agent who they are: id-token, api-key or both
+#   mayfly-callers              for id-token: emails of the service accounts that may call, commas between them
+#   mayfly-agent-key (mayfly-agent-key)   for api-key: "secret[/version] ...", the secrets that each hold a valid key
 #   mayfly-secrets              more secrets for the jobs' environment: "NAME=secret[/version] ..."
 #   mayfly-port (8000), mayfly-job        for the agent
 #   mayfly-job-user (mayfly-job)  the user that jobs are; made if it is not there. "root": they are what the agent is
 #   mayfly-job-metadata=deny    jobs are cut off from the metadata server, and so from the VM's service account
 #   mayfly-hosts                more names that the agent answers to, besides its own and any address
 #   mayfly-egress-echo          a page that tells its caller's address: a static IP must show there, too
+#   enable-guest-attributes=TRUE          the agent publishes its certificate there; without it no run finds it
+#   mayfly-tls=off              plain HTTP, with no certificate: only where nobody but its callers can reach the agent
 #   mayfly-require-gpu=1        no run before a GPU answers
 #   mayfly-boot-minutes (10)    without an agent by then, the VM powers itself off
 #   mayfly-silence-seconds (180)  with nothing running, nobody calling and the lease unchanged for so long, too
 #   mayfly-hold=<until>         somebody is at work here: no powering off until then (24 h at most)
-# How far it came is told by the guest attribute mayfly/boot (if enable-guest-attributes=TRUE) and on the serial console.
-# MAYFLY_ROOT, MAYFLY_POWEROFF, MAYFLY_SUPERVISOR and GCE_METADATA_HOST stand in for a real machine's parts where it has none.
+# How far it came is told by the guest attribute mayfly/boot and on the serial console.
+# MAYFLY_ROOT, MAYFLY_POWEROFF, MAYFLY_SUPERVISOR and GCE_METADATA_HOST stand in for a real machine's parts where it has none,
+# SECRET_MANAGER_EMULATOR_HOST and MAYFLY_CERTS_URL for Google's.
 set -Eeuo pipefail
 
 readonly uv_version=0.13.8
@@ -189,23 +194,44 @@ is_local() {
 # ---- secrets: in shell variables and a 0600 file; never an argument of a program, never in a report --------
 
 write_environment() {
-    local token project pair name payload list key
+    local token project pair name payload list auth
     token=$(metadata instance/service-accounts/default/token | json_string access_token)
     project=$(metadata project/project-id)
     list=$(attribute mayfly-secrets)
-    key=$(attribute mayfly-agent-key)
+    auth=$(attribute mayfly-auth)
     (
         umask 077
         : >"$env_file.new"
-        for pair in $list "MAYFLY_API_KEY=${key:-mayfly-agent-key}"; do
+        for pair in $list; do
             name=${pair%%=*}
             [[ $pair == *=* && $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || die "mayfly-secrets: '$pair' is not NAME=secret[/version]"
             payload=$(secret "${pair#*=}" <<<"Authorization: Bearer $token")
             setting "$name" "$payload"
         done
+        who_may_call "${auth:-id-token}"
         own_settings
     ) # what comes last wins: no secret takes the name of a setting of ours
     mv "$env_file.new" "$env_file"
+}
+
+# AUTH: what the agent lets its callers in by. A key is read only where it opens the door.
+who_may_call() {
+    local callers names name keys=''
+    [[ $1 == id-token || $1 == api-key || $1 == both ]] || die "mayfly-auth is '$1', neither id-token, api-key nor both"
+    callers=$(attribute mayfly-callers)
+    names=$(attribute mayfly-agent-key)
+    if [[ $1 != api-key && -z ${callers//[, ]/} ]]; then
+        die "mayfly-callers is not set, so nobody could call: set it to the email of the orchestrator's service account," \
+            'or mayfly-auth to api-key'
+    fi
+    if [[ $1 != id-token ]]; then
+        for name in ${names:-mayfly-agent-key}; do
+            keys+=$(secret "$name" <<<"Authorization: Bearer $token")$'\n'
+        done
+    fi
+    setting MAYFLY_AUTH "$1"
+    setting MAYFLY_CALLERS "$callers"
+    setting MAYFLY_API_KEY "$keys"
 }
 
 # ID[/VERSION], or a full resource name; the request's header comes by standard input.
@@ -219,22 +245,25 @@ secret() {
 }
 
 own_settings() {
-    local name port job gpu silence user
+    local name port job gpu silence tls user
     port=$(attribute mayfly-port)
     job=$(attribute mayfly-job)
     gpu=$(attribute mayfly-require-gpu)
     silence=$(attribute mayfly-silence-seconds)
+    tls=$(attribute mayfly-tls)
     setting AGENT_PORT "${port:-8000}"
     setting PATH "$venv/bin:$PATH"
     [[ -z $job ]] || setting MAYFLY_JOB "$job"
     [[ -z $gpu ]] || setting MAYFLY_REQUIRE_GPU "$gpu"
+    [[ -z $tls ]] || setting MAYFLY_TLS "$tls"
     [[ -z $silence ]] || setting MAYFLY_DEADMAN_SILENCE_SECONDS "$silence"
     user=$(job_user)
     [[ -z $user ]] || setting MAYFLY_JOB_USER "$user"
     setting_of mayfly-job-metadata MAYFLY_JOB_METADATA
     setting_of mayfly-hosts MAYFLY_HOSTS
     setting_of mayfly-egress-echo MAYFLY_EGRESS_ECHO
-    for name in HOME MAYFLY_ROOT MAYFLY_POWEROFF GCE_METADATA_HOST GCE_METADATA_IP SECRET_MANAGER_EMULATOR_HOST; do
+    for name in HOME MAYFLY_ROOT MAYFLY_POWEROFF GCE_METADATA_HOST GCE_METADATA_IP \
+        SECRET_MANAGER_EMULATOR_HOST MAYFLY_CERTS_URL; do
         [[ -z ${!name:-} ]] || setting "$name" "${!name}"
     done
 }
@@ -323,7 +352,7 @@ agent_answers() {
     local ip port
     ip=$(value instance/network-interfaces/0/ip)
     port=$(value instance/attributes/mayfly-port)
-    curl -sk -o /dev/null --max-time 5 "http://$ip:${port:-8000}/" || curl -sk -o /dev/null --max-time 5 "https://$ip:${port:-8000}/"
+    curl -sk -o /dev/null --max-time 5 "https://$ip:${port:-8000}/" || curl -s -o /dev/null --max-time 5 "http://$ip:${port:-8000}/"
 }
 
 # Under /run, so that the agent never starts at a boot before this script has armed the dead-man.

@@ -6,6 +6,7 @@ from typing import Any
 
 from gcp_emulator.asgi import json_reply
 from gcp_emulator.identity import ISSUER, LIFETIME_SECONDS, Signer
+from gcp_emulator.seed import caller_email
 from gcp_emulator.wire import Reply, Request
 
 PREFIX = "/computeMetadata/v1/"
@@ -17,7 +18,7 @@ class Caller:
     """The caller's own metadata server."""
 
     def __init__(self, project: str, project_number: str, region: str, signer: Signer) -> None:
-        self._email = f"mayfly-orchestrator@{project}.iam.gserviceaccount.com"
+        self._email = caller_email(project)
         self._signer = signer
         account = "instance/service-accounts/default"
         self._texts: Mapping[str, str] = {

@@ -15,6 +15,11 @@ from gcp_emulator.seed import (
 )
 
 
+def certs_url(host: str) -> str:
+    """Where this cloud publishes the keys of what it signs."""
+    return f"http://{host}/oauth2/v3/certs"
+
+
 def exports(port: int) -> dict[str, str]:
     """Where an emulator on this port answers, for each client that can be told."""
     host = f"{LOCALHOST}:{port}"
@@ -23,6 +28,7 @@ def exports(port: int) -> dict[str, str]:
         "SECRET_MANAGER_EMULATOR_HOST": host,
         "RUN_EMULATOR_HOST": host,
         "STORAGE_EMULATOR_HOST": f"http://{host}",  # a URL, unlike the others: so Google's library wants it
+        "MAYFLY_CERTS_URL": certs_url(host),
         # Both: Google's libraries ask the one for data, and look at the other to see whether there is a server.
         "GCE_METADATA_HOST": host,
         "GCE_METADATA_IP": host,

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
+from gcp_emulator.exports import certs_url
 from gcp_emulator.guest import Guest, Machine
 from gcp_emulator.loopback import LOCALHOST
 from gcp_emulator.wire import (
@@ -82,6 +83,7 @@ class Machines:
             return  # a machine without anything to do: nothing to run, and nothing that could end
         if effect.instance not in self._guests:
             self._guests[effect.instance] = self._guest(effect.instance)
+        host = f"{LOCALHOST}:{self._port}"
         await self._guests[effect.instance].boot(
             Machine(
                 name=effect.name,
@@ -89,7 +91,11 @@ class Machines:
                 folder=self._disk(effect.instance),
                 internal_ip=effect.internal_ip,
                 metadata_host=f"{effect.internal_ip}:{self._port}",
-                environment={"SECRET_MANAGER_EMULATOR_HOST": f"{LOCALHOST}:{self._port}", **_to_reach_packages()},
+                environment={
+                    "SECRET_MANAGER_EMULATOR_HOST": host,
+                    "MAYFLY_CERTS_URL": certs_url(host),
+                    **_to_reach_packages(),
+                },
                 startup_script=effect.startup_script,
                 disk_room_bytes=effect.disk_room_bytes,
             )

@@ -110,9 +110,19 @@ class Seed:
     buckets: Sequence[BucketSeed] = ()
 
 
+def caller_email(project: str) -> str:
+    """Give the service account that the emulator's callers have."""
+    return f"mayfly-orchestrator@{project}.iam.gserviceaccount.com"
+
+
 def demo_seed(startup_script: str, *, api_key: str, metadata: Mapping[str, str] | None = None) -> Seed:
     """Build the demo's world: a stopped GPU-less `gpu-vm`, a template of the like, the free address `gpu-ip`, a key."""
-    attributes = {"enable-guest-attributes": "TRUE", "startup-script": startup_script, **(metadata or {})}
+    attributes = {
+        "enable-guest-attributes": "TRUE",
+        "startup-script": startup_script,
+        "mayfly-callers": caller_email(DEMO_PROJECT),
+        **(metadata or {}),
+    }
     properties = {
         "machineType": "e2-medium",
         "disks": [{"boot": True, "autoDelete": True}],

@@ -158,7 +158,7 @@ _orders("test", "Rehearse the job on the VM: nothing is traded, nothing sent.")
 def _carry_out(flags: dict[str, Any], wanted: dict[str, Any], *, as_json: bool) -> int:
     from mayfly.carry_out import carry_out
     from mayfly.order import read_order
-    from orchestrator.settings import read_settings
+    from orchestrator.settings_reading import read_settings
 
     order = read_order(**wanted)
     return carry_out(read_settings(**flags), order, as_json=as_json)
@@ -182,7 +182,7 @@ def _sweep(
     """
     try:
         from mayfly.sweeping import carry_out_sweep
-        from orchestrator.settings import read_settings
+        from orchestrator.settings_reading import read_settings
         from orchestrator.sweep_settings import SweepSettings
 
         settings = read_settings(SweepSettings, project_id=project, cloud_run_job=cloud_run)

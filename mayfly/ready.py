@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from orchestrator.errors import BadUsage
-from orchestrator.settings import Settings
+from orchestrator.settings import Auth, Settings
 
 _EMULATOR_SECONDS = 5.0  # it may have been started just before us
 _PAUSE_SECONDS = 0.1
@@ -17,7 +17,7 @@ def check_ready(settings: Settings) -> None:
     if settings.out is not None:
         _check_folder(settings.out)
     _check_emulator("COMPUTE_EMULATOR_HOST", settings.compute_emulator_host)
-    if settings.agent_key is None:
+    if settings.auth is Auth.API_KEY and settings.agent_key is None:
         _check_emulator("SECRET_MANAGER_EMULATOR_HOST", settings.secret_manager_emulator_host)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -11,13 +10,15 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.agent_auth import Showing
 from orchestrator.agent_errors import refusal
-from orchestrator.errors import AgentFault, AgentRefused, AgentSilent, BadUsage, Busy, Transient
+from orchestrator.agent_line import AgentLine, Answer
+from orchestrator.agent_proof import Proof
+from orchestrator.errors import AgentFault, AgentRefused, AgentSilent, Busy, Transient
 from orchestrator.patience import patiently, uninterrupted
 from orchestrator.policy import Policy
-from orchestrator.ports import Clock
+from orchestrator.ports import Clock, Credential
 from vm_agent.protocol import (
-    API_KEY_HEADER,
     EPOCH_HEADER,
     KEY_HEADER,
     LOG_COMPLETE_HEADER,
@@ -36,16 +37,6 @@ from vm_agent.protocol import (
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
-_BODY_BYTES_MAX = 16 << 20  # a few runs with the largest result each; more is not our agent
-_NOT_NOW = 500
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-
 
 class AgentClient:
     """One agent, at one address ("http://IP:8000"). Silence beyond `policy.agent_calls` is AgentSilent."""
@@ -53,41 +44,39 @@ class AgentClient:
     def __init__(
         self,
         base_url: str,
-        api_key: str,
+        credential: Credential,
         policy: Policy,
         clock: Clock,
+        *,
+        proof: Proof | None = None,  # None: whoever answers, in plain HTTP
         transport: httpx.AsyncBaseTransport | None = None,  # None: TCP
     ) -> None:
-        if not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key and api_key):
-            raise BadUsage("The agent's key (AGENT_KEY or its secret) must be plain ASCII text in one line, not empty.")
-        self._url = base_url
         self._policy = policy
         self._clock = clock
-        self._http = httpx.AsyncClient(
-            base_url=base_url,
-            headers={API_KEY_HEADER: api_key, "Accept-Encoding": "identity"},
-            trust_env=False,  # straight to that address: no proxy gets to see the key
-            transport=transport,
-        )
+        self._line = AgentLine(base_url, Showing(credential), policy, proof, transport)
+        self._greeting = asyncio.Lock()  # two that prove different things at once would contradict each other
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._line.aclose()
 
     async def greet(self, epoch: int | None) -> Greeting | None:
         """One short try. What is not our agent's word (a refused connection, some other server) is nobody."""
-        whole = self._policy.agent_connect + self._policy.agent_answer
         headers = {} if epoch is None else {EPOCH_HEADER: str(epoch)}
-        try:
-            async with asyncio.timeout(whole.total_seconds()):
-                answer = await self._send("GET", "/", headers=headers)
-        except (Transient, TimeoutError):
+        async with self._greeting:
+            try:
+                answer = await self._line.greet(headers)
+            except Transient:
+                return None
+            if answer.status in {200, 503}:
+                greeting = _parsed(Greeting, answer.body)
+                if greeting is not None:
+                    await self._line.check(greeting)
+                return greeting
+        no = refusal(answer.status, answer.body, "greet us")
+        if isinstance(no, Transient):
             return None
-        if answer.status in {200, 503}:
-            return _parsed(Greeting, answer.body)
-        if answer.status >= _NOT_NOW:
-            return None
-        raise refusal(answer.status, answer.body, "greet us")
+        raise no
 
     async def find(self, key: str, mode: Mode) -> RunView | None:
         """Ask its ledger. The last attempt counts: there is another only after one that was cut off."""
@@ -104,7 +93,7 @@ class AgentClient:
         async def once() -> RunView:
             nonlocal unanswered
             try:
-                answer = await uninterrupted(self._send("POST", f"/{mode.value}", headers=headers, content=body))
+                answer = await uninterrupted(self._line.send("POST", f"/{mode.value}", headers=headers, content=body))
             except Transient:
                 unanswered = True
                 raise
@@ -131,7 +120,7 @@ class AgentClient:
         params = {"offset": offset, "wait": wait.total_seconds()}
 
         async def once() -> tuple[bytes, int, bool]:
-            answer = await self._send("GET", f"/runs/{quote(run_id)}/logs", params=params, wait=wait)
+            answer = await self._line.send("GET", f"/runs/{quote(run_id)}/logs", params=params, wait=wait)
             if answer.status != httpx.codes.OK:
                 raise refusal(answer.status, answer.body, "show the log")
             after = int(answer.headers.get(LOG_NEXT_HEADER, offset + len(answer.body)))
@@ -151,7 +140,7 @@ class AgentClient:
         url = f"/runs/{quote(run_id)}/artifacts/{quote(path)}"
         got = broken = 0
         while True:
-            response = await self._patiently(partial(self._open, url, got))
+            response = await self._patiently(partial(self._line.open, url, got))
             try:
                 async for piece in response.aiter_raw():
                     got, broken = got + len(piece), 0
@@ -159,7 +148,9 @@ class AgentClient:
             except httpx.TransportError as error:
                 broken += 1
                 if broken >= self._policy.agent_calls.tries:
-                    raise AgentSilent(f"The agent at {self._url} keeps breaking off while it sends {path}.") from error
+                    raise AgentSilent(
+                        f"The agent at {self._line.url} keeps breaking off while it sends {path}."
+                    ) from error
             else:
                 return
             finally:
@@ -168,13 +159,15 @@ class AgentClient:
     def _longest_wait(self) -> timedelta:
         return min(self._policy.log_poll, timedelta(seconds=WAIT_SECONDS_MAX))
 
-    def _timeout(self, wait: timedelta) -> httpx.Timeout:
-        answer = (self._policy.agent_answer + wait).total_seconds()
-        return httpx.Timeout(answer, connect=self._policy.agent_connect.total_seconds())
+    async def _known(self) -> None:
+        if await self.greet(None) is None:
+            raise Transient(f"The agent at {self._line.url} does not answer.")
 
     async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await patiently(once, self._policy.agent_calls, self._clock)
+            return await patiently(
+                partial(self._line.to_the_proven, once, self._known), self._policy.agent_calls, self._clock
+            )
         except Transient as silence:
             raise AgentSilent(str(silence)) from silence
 
@@ -188,40 +181,9 @@ class AgentClient:
         wait: timedelta = timedelta(),
     ) -> M:
         async def once() -> M:
-            return _accepted(model, await self._send("GET", path, params=params, wait=wait), what)
+            return _accepted(model, await self._line.send("GET", path, params=params, wait=wait), what)
 
         return await self._patiently(once)
-
-    async def _send(self, method: str, path: str, *, wait: timedelta = timedelta(), **request: Any) -> _Answer:
-        """One request, one answer, bounded in size; whatever happens to the connection is Transient."""
-        body = bytearray()
-        try:
-            async with self._http.stream(method, path, timeout=self._timeout(wait), **request) as response:
-                async for piece in response.aiter_raw():
-                    body += piece
-                    if len(body) > _BODY_BYTES_MAX:
-                        raise AgentFault(
-                            f"{self._url} answered {method} {path} with more than {_BODY_BYTES_MAX} bytes."
-                        )
-        except httpx.TransportError as error:
-            raise self._lost(error) from error
-        return _Answer(response.status_code, response.headers, bytes(body))
-
-    async def _open(self, url: str, offset: int) -> httpx.Response:
-        """The answer to a download, with its body still to come."""
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        request = self._http.build_request("GET", url, headers=headers, timeout=self._timeout(timedelta()))
-        try:
-            response = await self._http.send(request, stream=True)
-            if response.status_code == (httpx.codes.PARTIAL_CONTENT if offset else httpx.codes.OK):
-                return response
-            body = await response.aread()
-        except httpx.TransportError as error:
-            raise self._lost(error) from error
-        raise refusal(response.status_code, body, "send the file")
-
-    def _lost(self, error: httpx.TransportError) -> Transient:
-        return Transient(f"The agent at {self._url} does not answer: {type(error).__name__} {error}.")
 
 
 def _parsed(model: type[M], body: bytes) -> M | None:
@@ -231,7 +193,7 @@ def _parsed(model: type[M], body: bytes) -> M | None:
         return None
 
 
-def _accepted(model: type[M], answer: _Answer, what: str) -> M:
+def _accepted(model: type[M], answer: Answer, what: str) -> M:
     if not httpx.codes.is_success(answer.status):
         raise refusal(answer.status, answer.body, what)
     parsed = _parsed(model, answer.body)

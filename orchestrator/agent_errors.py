@@ -6,20 +6,14 @@ from orchestrator.errors import AgentRefused, Busy, MayflyError, Transient
 from vm_agent.protocol import Problem
 
 _BUSY = {"busy", "stale-epoch", "lease-live"}  # another run, a later lease, any lease
-_UNKNOWN_KEY = {401, 403}
 _PASSING = {408, 425, 429}
 
 
 def refusal(status: int, body: bytes, what: str) -> MayflyError:
     """The error for an answer with that status. `what` is what we tried: "start the run"."""
     problem = _problem(body)
-    said = f"{problem.title}: {problem.detail}" if problem else f"HTTP {status}"
+    said = told(status, body)
     code = problem.code if problem else ""
-    if status in _UNKNOWN_KEY:
-        return AgentRefused(
-            f"The agent does not accept our key ({said}). AGENT_KEY, or the secret that AGENT_KEY_SECRET names, must "
-            "hold the key that the VM reads when it boots; after a change of the secret the VM must boot again."
-        )
     if code in _BUSY:
         return Busy(f"The agent will not {what}: {said}.")
     if status >= 500 or status in _PASSING:  # noqa: PLR2004 - HTTP's class of server errors
@@ -34,6 +28,12 @@ def refusal(status: int, body: bytes, what: str) -> MayflyError:
             f"The agent has run this key with another job or other params ({said}). Use another --key, or none."
         )
     return AgentRefused(f"The agent will not {what}: {said}.")
+
+
+def told(status: int, body: bytes) -> str:
+    """The answer, for a person to read."""
+    problem = _problem(body)
+    return f"{problem.title}: {problem.detail}" if problem else f"HTTP {status}"
 
 
 def _problem(body: bytes) -> Problem | None:

@@ -2,13 +2,15 @@
 
 import asyncio
 
-from orchestrator.errors import AgentSilent, BootFailed, MayflyError, NotFound
+from pydantic import ValidationError
+
+from orchestrator.errors import AgentSilent, AgentUnproven, BootFailed, MayflyError, NotFound
 from orchestrator.look import agent_ip, is_ready
 from orchestrator.seen import Machine, Seen
 from orchestrator.spans import written
 from orchestrator.together import first_to_end
 from orchestrator.trip import Trip
-from vm_agent.protocol import Greeting
+from vm_agent.protocol import BOOT_REPORT, BootReport, Greeting
 
 _CONSOLE_LINES = 15
 
@@ -19,7 +21,7 @@ async def until_ready(seen: Seen, trip: Trip) -> None:
     Raises BootFailed in seconds when the VM says what went wrong, AgentSilent when nobody says anything for
     `policy.boot`, WrongMachine or AgentRefused when the wrong one answers or we are not let in.
     """
-    heard: list[Greeting] = []
+    heard: list[Greeting | AgentUnproven] = []
     try:
         async with asyncio.timeout(trip.world.policy.boot.total_seconds()):
             await first_to_end(_knock(seen, trip, heard), _listen_for_failure(seen, trip))
@@ -27,22 +29,28 @@ async def until_ready(seen: Seen, trip: Trip) -> None:
         raise AgentSilent(f"{_complaint(heard, trip)} {await _console_tail(seen.machine, trip)}") from None
 
 
-def _complaint(heard: list[Greeting], trip: Trip) -> str:
+def _complaint(heard: list[Greeting | AgentUnproven], trip: Trip) -> str:
     where, boot = f"{trip.run.instance}:{trip.run.agent_port}", trip.world.policy.boot
-    if heard:
-        last_word = heard[-1].model_dump_json(exclude_none=True)
-        return f"The agent on {where} was not ready within {written(boot)}. The last that it said: {last_word}"
+    match heard:
+        case [AgentUnproven() as doubt]:
+            return f"Nobody has proved to be the agent on {where} within {written(boot)}. {doubt}"
+        case [Greeting() as greeting]:
+            last_word = greeting.model_dump_json(exclude_none=True, exclude={"identity"})
+            return f"The agent on {where} was not ready within {written(boot)}. The last that it said: {last_word}"
     return (
         f"No agent answered on {where} within {written(boot)}. "
         "Does the firewall let us in, and does startup.sh get through?"
     )
 
 
-async def _knock(seen: Seen, trip: Trip, heard: list[Greeting]) -> None:
+async def _knock(seen: Seen, trip: Trip, heard: list[Greeting | AgentUnproven]) -> None:
     machine, policy = seen.machine, trip.world.policy
-    agent = trip.world.agent(agent_ip(trip.run, seen))
+    agent = trip.world.agent(machine, agent_ip(trip.run, seen))
     while True:
-        greeting = await agent.greet(seen.epoch)
+        try:
+            greeting = await agent.greet(seen.epoch)
+        except AgentUnproven as doubt:  # of an earlier boot, or the agent cannot prove it yet: nobody, until time is up
+            heard[:], greeting = [doubt], None
         if greeting is not None:
             if is_ready(greeting, machine):
                 return
@@ -64,10 +72,11 @@ async def _listen_for_failure(seen: Seen, trip: Trip) -> None:
 
 async def _reported_failure(seen: Seen, trip: Trip) -> str | None:
     try:
-        report = await trip.world.machines.boot_report(seen.machine)
-    except MayflyError:
+        published = await trip.world.machines.published(seen.machine, BOOT_REPORT)
+        report = BootReport.model_validate_json(published or "{}")
+    except (MayflyError, ValidationError):
         return None  # a look that failed decides nothing
-    if report is None or report.status != "failed" or report.epoch != seen.epoch:
+    if report.status != "failed" or report.epoch != seen.epoch:
         return None
     return f"The start-up of {seen.machine.name} failed at stage {report.stage}: {report.detail}"
 

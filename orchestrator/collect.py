@@ -59,7 +59,7 @@ def _complain(trip: Trip, what: str) -> None:
 
 async def _copy_all(seen: Seen, view: RunView, trip: Trip) -> None:
     """The log first; then one file after the other: what is wrong with one is no reason to leave out the next."""
-    folder, output = _folder(view, trip), trip.world.output(agent_ip(trip.run, seen))
+    folder, output = _folder(view, trip), trip.world.output(seen.machine, agent_ip(trip.run, seen))
     trip.copied.append(await _save(_log(output, view), LOG_NAME, folder / LOG_NAME, folder / _PARTIAL))
     for artifact in await output.artifacts(view.id):
         try:

@@ -13,6 +13,7 @@ MayflyError
  |   |- BootFailed                startup.sh or the agent itself says so
  |   |- AgentSilent               nobody answered in time
  |   |- WrongMachine              somebody else answered
+ |   |- AgentUnproven             somebody answers, and has not proved (yet) to be our agent
  |   |- AgentRefused              it does not know our key
  |- Busy                 exit 6   somebody else holds it; nothing was touched
  |   |- Taken                     another run holds the lease: it can be waited for
@@ -98,6 +99,10 @@ class AgentSilent(AgentFault):
 
 class WrongMachine(AgentFault):
     """Somebody answered, but not the VM that we started."""
+
+
+class AgentUnproven(AgentFault):
+    """Somebody answers at the agent's address, and has not proved (yet) to be our agent: no word was said to them."""
 
 
 class AgentRefused(AgentFault):

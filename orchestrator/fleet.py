@@ -5,9 +5,12 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
-from orchestrator.agent_client import AgentClient
+from orchestrator.agent_credentials import NoCredential
+from orchestrator.agents import Agents
 from orchestrator.clock import SystemClock
+from orchestrator.credentials import Credentials, open_credentials
 from orchestrator.errors import BadUsage, MayflyError
 from orchestrator.events import Event, Note
 from orchestrator.google_compute import GoogleCompute
@@ -17,15 +20,16 @@ from orchestrator.ports import Addresses, Clock, Inventory
 from orchestrator.seen import STATE_ATTRIBUTE, Machine
 from orchestrator.sweep_settings import SweepSettings
 from orchestrator.swept import SweepOrder
-from orchestrator.wiring import GoogleWorld, agent_key, compute_endpoint, holder, storage_endpoint
+from orchestrator.wiring import GoogleWorld, compute_endpoint, holder, storage_endpoint
 
 _THREADS_PER_VM = 4  # a look, the stop's wait, the mark's wait, a renewal
 _A_ZONE = r"[a-z]+(-[a-z]+)+\d+-[a-z][a-z0-9]*"
-_NO_KEY = "no-key"  # what an agent is asked with whose key we could not read: it will not know us
 
 
 class GoogleFleet:
-    """The port `Fleet` on Google Cloud, or on an emulator of it. The agents' key is read once a VM may be abandoned."""
+    """The port `Fleet` on Google Cloud, or on an emulator of it. Who we are to its agents is found out once a VM
+    may be abandoned.
+    """
 
     def __init__(
         self,
@@ -42,21 +46,22 @@ class GoogleFleet:
         self._settings = settings
         self._google = google
         self._zones: dict[str, GoogleCompute] = {}
-        self._clients: dict[str, AgentClient] = {}
-        self._key: str | None = None
+        self._agents = Agents(settings, policy, clock)
+        self._credentials: Credentials | None = None
         self._reading = asyncio.Lock()
 
     async def world(self, zone: str, machine: Machine, tell: Callable[[Event], None]) -> GoogleWorld:
         """The world of the VMs of one zone; one that was made for its run has its own, for its lease is elsewhere."""
         async with self._reading:
-            if self._key is None:
-                self._key = await self._read_key()
+            if self._credentials is None:
+                self._credentials = await self._open_credentials()
+        client = partial(self._agents.client, self._credentials(zone, machine.name), zone)
         if (lease_url := machine.metadata.get(STATE_ATTRIBUTE)) is not None:
             google = self._google.created(zone, machine.name, lease_url, storage_endpoint(self._settings))
-            return GoogleWorld(self.policy, self.clock, google, self._client, tell)
+            return GoogleWorld(self.policy, self.clock, google, client, tell)
         if zone not in self._zones:
             self._zones[zone] = self._google.zone(zone)
-        return GoogleWorld(self.policy, self.clock, self._zones[zone], self._client, tell)
+        return GoogleWorld(self.policy, self.clock, self._zones[zone], client, tell)
 
     def addresses(self, region: str) -> Addresses:
         """The reserved addresses of one region."""
@@ -64,23 +69,17 @@ class GoogleFleet:
 
     async def aclose(self) -> None:
         """Close the connections; nobody waits for a request still in flight."""
-        for client in self._clients.values():
-            await client.aclose()
+        await self._agents.aclose()
         self._google.close()
 
-    async def _read_key(self) -> str:
-        """Without it agents count as silent; that must not keep a sweep from what needs no word of theirs."""
+    async def _open_credentials(self) -> Credentials:
+        """Without any, agents count as silent; that must not keep a sweep from what needs no word of theirs."""
         try:
-            return await agent_key(self._settings, self.policy, self.clock)
+            return await open_credentials(self._settings, self.policy, self.clock)
         except MayflyError as error:
-            self.tell(Note("WARNING", f"The agents' key cannot be read, so they count as silent: {error}"))
-            return _NO_KEY
-
-    def _client(self, ip: str) -> AgentClient:
-        if ip not in self._clients:
-            url = f"http://{ip}:{self._settings.agent_port}"
-            self._clients[ip] = AgentClient(url, self._key or _NO_KEY, self.policy, self.clock)
-        return self._clients[ip]
+            self.tell(Note("WARNING", f"We have nothing to show the agents, so they count as silent: {error}"))
+            nothing = NoCredential(error)
+            return lambda _zone, _instance: nothing
 
 
 def make_sweep(settings: SweepSettings, *, zone: str | None, dry_run: bool) -> SweepOrder:

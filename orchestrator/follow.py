@@ -21,7 +21,7 @@ async def follow(seen: Seen, trip: Trip) -> RunView | None:
     """
     assert seen.run is not None  # noqa: S101 - we follow only what was invoked
     ip = agent_ip(trip.run, seen)
-    showing = asyncio.create_task(_show_output(trip.world.output(ip), seen.run, trip))
+    showing = asyncio.create_task(_show_output(trip.world.output(seen.machine, ip), seen.run, trip))
     try:
         view = await _until_finished_or_overdue(seen, ip, trip)
         if view is not None:
@@ -34,7 +34,7 @@ async def follow(seen: Seen, trip: Trip) -> RunView | None:
 
 
 async def _until_finished_or_overdue(seen: Seen, ip: str, trip: Trip) -> RunView | None:
-    run, agent = trip.run, trip.world.agent(ip)
+    run, agent = trip.run, trip.world.agent(seen.machine, ip)
     assert seen.run is not None  # noqa: S101 - as above
     try:
         async with asyncio.timeout((run.timeout + trip.world.policy.grace).total_seconds()):

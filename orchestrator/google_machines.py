@@ -3,15 +3,12 @@
 from contextlib import suppress
 from datetime import timedelta
 
-from pydantic import ValidationError
-
 from orchestrator.errors import BadResource, Conflict, NotFound
 from orchestrator.google_calls import GoogleCalls
 from orchestrator.google_library import compute
 from orchestrator.google_settling import Again
 from orchestrator.google_sightings import armed, machine_of
 from orchestrator.seen import Machine
-from vm_agent.protocol import BOOT_REPORT, BootReport
 
 _CONSOLE_LINE_BYTES = 400  # generously: kernel and pip lines are long
 
@@ -72,17 +69,17 @@ class GoogleMachines:
                 raise
             raise Conflict(f"{machine.name} is on, and takes no time limit; the last look showed it off.") from refusal
 
-    async def boot_report(self, machine: Machine) -> BootReport | None:
-        """What startup.sh wrote into the guest attributes; None too if it is not in our form."""
-        request = compute.GetGuestAttributesInstanceRequest(instance=machine.name, query_path=BOOT_REPORT, **self._here)
+    async def published(self, machine: Machine, attribute: str) -> str | None:
+        """What the VM wrote into the guest attribute NAMESPACE/KEY."""
+        request = compute.GetGuestAttributesInstanceRequest(instance=machine.name, query_path=attribute, **self._here)
 
         def ask(timeout: float) -> compute.GuestAttributes:
             return self._calls.clients.instances.get_guest_attributes(request, retry=None, timeout=timeout)
 
         try:
-            attributes = await self._calls.read(ask, self._calls.place.vm(machine.name, "read the boot report of"))
-            return BootReport.model_validate_json(attributes.query_value.items[0].value)
-        except (NotFound, IndexError, ValidationError):
+            attributes = await self._calls.read(ask, self._calls.place.vm(machine.name, "read the guest attributes of"))
+            return str(attributes.query_value.items[0].value)
+        except (NotFound, IndexError):
             return None
 
     async def console(self, machine: Machine, last_lines: int) -> str:

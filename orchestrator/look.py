@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 
-from orchestrator.errors import AgentSilent, BadResource, MayflyError, NotFound, WrongMachine
+from orchestrator.errors import AgentSilent, AgentUnproven, BadResource, MayflyError, NotFound, WrongMachine
 from orchestrator.ladder import lease_is_ours
 from orchestrator.lease import AddressPolicy, Phase
 from orchestrator.ports import World
@@ -80,8 +80,11 @@ def is_ready(greeting: Greeting, machine: Machine) -> bool:
 
 async def _look_inside(seen: Seen, trip: Trip) -> Seen:
     run = trip.run
-    agent = trip.world.agent(agent_ip(run, seen))
-    greeting = await agent.greet(seen.epoch)
+    agent = trip.world.agent(seen.machine, agent_ip(run, seen))
+    try:
+        greeting = await agent.greet(seen.epoch)
+    except AgentUnproven:
+        return seen  # nobody yet
     if greeting is None or not is_ready(greeting, seen.machine):
         return replace(seen, greeting=greeting)
     try:

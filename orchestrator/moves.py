@@ -125,7 +125,7 @@ async def _invoke(seen: Seen, trip: Trip) -> Seen:
         egress_ip=seen.address.ip if seen.address else None,
     )
     trip.log_offset = 0
-    agent = trip.world.agent(agent_ip(run, seen))
+    agent = trip.world.agent(seen.machine, agent_ip(run, seen))
     trip.invoked = True
     try:
         return replace(seen, run=await agent.start(run.key, seen.epoch, run.mode, order))

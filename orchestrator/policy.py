@@ -41,6 +41,10 @@ class Policy:
     lease_poll: timedelta = seconds(2)  # between looks of those in line for a lease: twenty of them are ten a second
     attempts: int = 3  # at a run that may be begun again: a Spot VM that goes twice will go again
 
+    # What we show the agent. Google's ID tokens last an hour.
+    token_margin: timedelta = minutes(3)  # renewed that long before it is over; Google hands out the old one until then
+    token_pause: timedelta = seconds(30)  # between two fetches, should Google go on giving the old one
+
     # Going up.
     start: timedelta = minutes(5)  # START -> RUNNING; usually about ten seconds, for a large GPU VM minutes
     boot: timedelta = minutes(10)  # RUNNING -> agent ready: a first boot installs drivers and dependencies
@@ -49,6 +53,9 @@ class Policy:
     agent_connect: timedelta = seconds(0.5)  # a SYN into a closed port is dropped, not refused
     agent_answer: timedelta = seconds(5)
     agent_poll: timedelta = seconds(0.1)  # between two greetings: what we may add to the boot
+
+    publication: timedelta = seconds(2)  # between two reads of it, doubled each time: who answers is not who published
+    publication_longest: timedelta = seconds(30)  # with the boot reports that is eight looks a minute
 
     # Following.
     log_poll: timedelta = seconds(25)  # how long the agent holds a question that has no answer yet

@@ -5,7 +5,7 @@ surface. A method that changes something returns once the change is done and kno
 before that, it first sees through what it has sent, for a request in flight cannot be unsent.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from orchestrator.events import Event
 from orchestrator.lease import Lease
 from orchestrator.policy import Policy
 from orchestrator.seen import Address, Listing, Machine
-from vm_agent.protocol import Artifact, BootReport, Greeting, Mode, RunView, StartRequest
+from vm_agent.protocol import Artifact, Greeting, Mode, RunView, StartRequest
 
 
 class Machines(Protocol):
@@ -39,8 +39,8 @@ class Machines(Protocol):
     async def arm(self, machine: Machine, limit: timedelta) -> None:
         """Write maxRunDuration=limit, STOP, no automatic restart. Compute Engine takes it only while the VM is off."""
 
-    async def boot_report(self, machine: Machine) -> BootReport | None:
-        """What startup.sh last published, from this boot or an older one; None if nothing."""
+    async def published(self, machine: Machine, attribute: str) -> str | None:
+        """What the VM last wrote into that guest attribute, in this boot or an older one; None if nothing."""
 
     async def console(self, machine: Machine, last_lines: int) -> str:
         """The tail of the serial console."""
@@ -100,8 +100,25 @@ class Addresses(Protocol):
         """Take nic0's access config off, by the name it was read with. Fine if there is none."""
 
 
+class Credential(Protocol):
+    """What we show an agent, so that it obeys us."""
+
+    async def headers(self) -> Mapping[str, str]:
+        """Of each request. Forbidden if there is nothing to show."""
+
+    def refused(self, shown: Mapping[str, str]) -> bool:
+        """The agent refused these: whether the next `headers` may be better."""
+
+    @property
+    def advice(self) -> str:
+        """What to set where, for the person whose credential is refused."""
+
+
 class Agent(Protocol):
-    """The agent in one VM, at one address: who it is, and the run."""
+    """The agent in one VM, at one address: who it is, and the run.
+
+    Whoever has not proved to be that VM's agent hears nothing of what these say: AgentUnproven, or WrongMachine.
+    """
 
     async def greet(self, epoch: int | None) -> Greeting | None:
         """Who is there, in one short try; None if nobody answers. AgentRefused if it does not know us.
@@ -164,8 +181,8 @@ class World(Protocol):
     addresses: Addresses
     creation: Creation | None  # where VMs are made for their runs
     clock: Clock
-    agent: Callable[[str], Agent]  # by IP
-    output: Callable[[str], Output]  # by IP
+    agent: Callable[[Machine, str], Agent]  # the agent of that VM, by IP
+    output: Callable[[Machine, str], Output]  # likewise
     tell: Callable[[Event], None]
 
 

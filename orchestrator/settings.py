@@ -6,13 +6,13 @@ is made from these descriptions.
 
 import re
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from orchestrator.errors import BadUsage
 from orchestrator.lease import STATE_URL, AddressPolicy
 from orchestrator.notify import may_be_posted_to
 from orchestrator.run import OnInterrupt, OnRunning, Reach
@@ -24,10 +24,21 @@ LONGEST_TIMEOUT = timedelta(days=100)  # Compute Engine's maxRunDuration ends at
 _NAME = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _PROJECT = rf"(?:(?:[-a-z0-9]{{1,63}}\.)*{_NAME}:)?(?:[0-9]{{1,19}}|[a-z0-9](?:[-a-z0-9]{{0,61}}[a-z0-9])?)"
 _ZONE = r"[a-z]+(?:-[a-z]+)+\d+-[a-z][a-z0-9]*"
-_WITHOUT_GOOGLE = (
-    '  (To try it without Google: mayfly emulator --demo, and in another terminal: eval "$(mayfly emulator env)")'
-)
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+class Auth(StrEnum):
+    """How we prove to the agent who we are."""
+
+    ID_TOKEN = "id-token"  # noqa: S105 - no password
+    API_KEY = "api-key"
+
+
+class AgentTls(StrEnum):
+    """Whether an agent must prove who it is."""
+
+    PINNED = "pinned"
+    OFF = "off"
 
 
 class Settings(BaseSettings):
@@ -67,8 +78,18 @@ class Settings(BaseSettings):
         examples=["gpu-ip"],
     )
     agent_port: int = Field(default=8000, ge=1, le=65535, description="The port that the agent listens on.")
+    auth: Auth = Field(
+        default=Auth.ID_TOKEN,
+        description="What we show the agent: `id-token` (signed by Google, for this VM alone) or `api-key`.",
+    )
+    agent_tls: AgentTls = Field(
+        default=AgentTls.PINNED,
+        description="`pinned`: the agent must prove, by TLS and by Google's word, that it is the one on the VM. `off`: "
+        "plain HTTP, for an agent with MAYFLY_TLS=off on a network where nobody listens.",
+    )
     agent_key: SecretStr | None = Field(
-        default=None, description="The agent's API key itself. If not set, it is read from Secret Manager."
+        default=None,
+        description="The agent's API key itself, for AUTH=api-key. If not set, it is read from Secret Manager.",
     )
     agent_key_secret: str = Field(
         default="mayfly-agent-key",
@@ -142,6 +163,12 @@ class Settings(BaseSettings):
     storage_emulator_host: str | None = Field(
         default=None, description="`http://host:port` of a Cloud Storage emulator."
     )
+    gce_metadata_host: str | None = Field(
+        default=None, description="`host:port` of an emulator's metadata server, which says who we are."
+    )
+    mayfly_certs_url: str | None = Field(
+        default=None, description="The URL of an emulator's public keys; if not set, Google's own are fetched."
+    )
     cloud_run_job: str | None = Field(default=None, description="Set by Cloud Run: the logs are JSON lines then.")
     cloud_run_execution: str | None = Field(
         default=None, description="Set by Cloud Run: with the task's index it is the run key."
@@ -185,6 +212,13 @@ class Settings(BaseSettings):
                 f"does not hold the zone {zone}, which is in {of_zone}; leave REGION out or mend one of the two"
             )
         return of_zone
+
+    @field_validator("auth")
+    @classmethod
+    def _names_the_vm(cls, auth: Auth, info: ValidationInfo) -> Auth:
+        if auth is Auth.ID_TOKEN and info.data.get("project_id", "").isdecimal():
+            raise ValueError("names the VM by its project's id: PROJECT_ID must be that, not the project's number")
+        return auth
 
     @field_validator("agent_key")
     @classmethod
@@ -263,35 +297,3 @@ class Settings(BaseSettings):
     def on_cloud_run(self) -> bool:
         """Whether Cloud Run started us."""
         return self.cloud_run_job is not None
-
-
-S = TypeVar("S", bound=Settings)
-
-
-def read_settings(kind: type[S] = Settings, /, **flags: Any) -> S:  # type: ignore[assignment] # Settings is an S
-    """All settings, or one BadUsage that lists all that is wrong with them. A flag that is None was not given."""
-    try:
-        return kind(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as wrong:
-        errors = wrong.errors(include_url=False)
-        problems = "\n".join(f"  {_sentence(error)}" for error in errors)
-        if any(error["loc"] == ("project_id",) and error["type"] == "missing" for error in errors):
-            problems += f"\n{_WITHOUT_GOOGLE}"
-    except (SettingsError, ValueError) as unreadable:  # an .env that is not UTF-8
-        problems = f"  {unreadable}"
-    raise BadUsage(
-        f"Settings are missing or wrong:\n{problems}\n"
-        "Set them in the environment, in .env, in mayfly.toml or as flags (mayfly run --help)."
-    )
-
-
-def _sentence(error: Any) -> str:
-    name = str(error["loc"][0])
-    setting = Settings.model_fields[name]
-    if error["type"] == "missing":
-        example = f" For example {setting.examples[0]}." if setting.examples else ""
-        return f"{name.upper()} is not set: {setting.description}{example}"
-    what = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
-    secret = error["input"] is None or "SecretStr" in str(setting.annotation)
-    value = "" if secret else f"={error['input']}"
-    return f"{name.upper()}{value} {what}"

@@ -230,7 +230,7 @@ class _Errand:
         if not (machine.running and trip.run.ephemeral and ip):
             return _SWEPT
         try:
-            trip.view = await trip.world.agent(ip).find(trip.run.key, trip.run.mode)
+            trip.view = await trip.world.agent(machine, ip).find(trip.run.key, trip.run.mode)
         except MayflyError:
             return _SWEPT
         trip.unread = False
@@ -246,7 +246,7 @@ class _Errand:
         if not ip:
             return None
         try:
-            return await world.agent(ip).greet(epoch)
+            return await world.agent(machine, ip).greet(epoch)
         except Busy:
             raise
         except MayflyError as error:

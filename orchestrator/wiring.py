@@ -9,17 +9,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from orchestrator.agent_client import AgentClient
+from orchestrator.agents import Agents
 from orchestrator.clock import SystemClock
+from orchestrator.credentials import open_credentials
 from orchestrator.events import Event
 from orchestrator.google_compute import Created, GoogleCompute, open_google
 from orchestrator.keys import meaning_of, window_key
 from orchestrator.policy import Policy
 from orchestrator.ports import Addresses, Agent, Clock, Creation, Leases, Machines, Output
 from orchestrator.run import OnInterrupt, Run
-from orchestrator.secrets import open_secrets
+from orchestrator.seen import Machine
 from orchestrator.settings import Settings
 from vm_agent.protocol import Job, Mode
 
@@ -32,7 +35,7 @@ class GoogleWorld:
         policy: Policy,
         clock: Clock,
         google: GoogleCompute,
-        client: Callable[[str], AgentClient],
+        client: Callable[[Machines, Machine, str], AgentClient],
         tell: Callable[[Event], None],
     ):
         self.policy: Policy = policy
@@ -41,8 +44,8 @@ class GoogleWorld:
         self.leases: Leases = google.leases
         self.addresses: Addresses = google.addresses
         self.creation: Creation | None = google.creation
-        self.agent: Callable[[str], Agent] = client
-        self.output: Callable[[str], Output] = client
+        self.agent: Callable[[Machine, str], Agent] = partial(client, google.machines)
+        self.output: Callable[[Machine, str], Output] = partial(client, google.machines)
         self.tell: Callable[[Event], None] = tell
 
 
@@ -107,21 +110,15 @@ def make_run(
 async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event], None]) -> AsyncIterator[GoogleWorld]:
     """The world of one run; the clients are closed afterwards, and nobody waits for a request still in flight."""
     clock = SystemClock()
-    google, api_key = await asyncio.gather(
-        asyncio.to_thread(_open_google, settings, policy, clock), agent_key(settings, policy, clock)
+    google, credentials = await asyncio.gather(
+        asyncio.to_thread(_open_google, settings, policy, clock), open_credentials(settings, policy, clock)
     )
-    clients: dict[str, AgentClient] = {}
-
-    def client(ip: str) -> AgentClient:
-        if ip not in clients:
-            clients[ip] = AgentClient(f"http://{ip}:{settings.agent_port}", api_key, policy, clock)
-        return clients[ip]
-
+    credential = credentials(settings.zone, settings.instance)  # it is there by the time the VM is
+    agents = Agents(settings, policy, clock)
     try:
-        yield GoogleWorld(policy, clock, google, client, tell)
+        yield GoogleWorld(policy, clock, google, partial(agents.client, credential, settings.zone), tell)
     finally:
-        for one in clients.values():
-            await one.aclose()
+        await agents.aclose()
         google.close()
 
 
@@ -145,15 +142,6 @@ def storage_endpoint(settings: Settings) -> str | None:
 
 def _url(host: str | None) -> str | None:
     return host if host is None or "://" in host else f"http://{host}"
-
-
-async def agent_key(settings: Settings, policy: Policy, clock: Clock) -> str:
-    """The key that agents know us by: from the settings, else from Secret Manager."""
-    if settings.agent_key is not None:
-        return settings.agent_key.get_secret_value()
-    emulator = settings.secret_manager_emulator_host
-    vault = open_secrets(settings.project_id, policy, clock, environment={}, endpoint=emulator)
-    return await vault.read("AGENT_KEY", settings.agent_key_secret)
 
 
 def _key_of_task(settings: Settings) -> str | None:

@@ -14,21 +14,23 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = ("orchestrator", "vm_agent", "gcp_emulator", "mayfly")
 WIRE = "vm_agent.protocol"  # what agent and orchestrator say to each other
+SIGNED = "vm_agent.signed"  # both check what Google has signed for the other: one judge, lest one be the milder
+ALONE = ("vm_agent/protocol.py", "vm_agent/signed.py")
 
 # The arrows between packages.
 ARROWS = {
-    "orchestrator": ("orchestrator", WIRE),
+    "orchestrator": ("orchestrator", WIRE, SIGNED),
     "vm_agent": ("vm_agent",),
     "gcp_emulator": ("gcp_emulator",),
     "mayfly": PACKAGES,
 }
 
 # The layers of the orchestrator. A file in none of them is a verb: it sees everything but adaptors and edges.
-NOUNS = ("errors", "run", "seen", "policy", "lease", "events", "swept", "spans")
+NOUNS = ("errors", "run", "seen", "attested", "policy", "lease", "events", "swept", "spans")
 JUDGEMENT = ("ladder", "goal", "claims", "keys", "placement", "abandoned", "notice")
 PORTS = ("ports",)
-ADAPTORS = ("google_*", "agent_client", "agent_errors", "secrets", "patience", "clock", "threads", "notify")
-EDGES = ("settings", "settings_file", "settings_table", "sweep_settings", "telemetry", "wiring", "fleet")
+ADAPTORS = ("google_*", "agent_*", "secrets", "patience", "clock", "threads", "notify")
+EDGES = ("settings*", "sweep_settings", "telemetry", "wiring", "fleet", "credentials", "agents")
 SEES = {
     NOUNS: NOUNS,
     JUDGEMENT: NOUNS + JUDGEMENT,
@@ -36,12 +38,16 @@ SEES = {
     ADAPTORS: NOUNS + PORTS + ADAPTORS,
 }
 
+# Who speaks HTTP and shows who we are.
+SPEAK_TO_AGENTS = ("orchestrator/agent_[acl]*.py", "vm_agent/gateway*", "mayfly/*")
+
 # Each foreign library has its border posts; nobody else imports it. (module, where)
 BORDERS = (
     ("google", ("orchestrator/google_*.py", "orchestrator/secrets.py")),
-    # notify speaks HTTP to a chat's webhook: no agent, and no key of ours goes with it.
-    ("httpx", ("orchestrator/agent_client.py", "orchestrator/notify.py", "vm_agent/gateway*", "mayfly/*")),
+    # A chat's webhook, Google's public keys, an emulator's metadata server: no agent, and no key of ours.
+    ("httpx", (*SPEAK_TO_AGENTS, "orchestrator/notify.py", "orchestrator/google_*.py", "vm_agent/google_keys.py")),
     ("tenacity", ("orchestrator/patience.py",)),
+    ("jwt", ("vm_agent/signed.py", "gcp_emulator/identity.py")),  # who checks, and the Google that signs
     ("ccxt", ("vm_agent/jobs/trade/binance.py",)),
 )
 
@@ -160,8 +166,8 @@ Found = Iterator[tuple[int, str]]  # line, and what to do
 def arrows(file: File) -> Found:
     for line, name in file.imports:
         ours = name.partition(".")[0] in PACKAGES
-        if ours and file.path == "vm_agent/protocol.py":
-            yield line, f"imports {name}: the wire contract stands alone; move the import to whoever uses it"
+        if ours and file.path in ALONE:
+            yield line, f"imports {name}: what both sides share stands alone; move the import to whoever uses it"
         elif ours and not any(within(name, allowed) for allowed in ARROWS[file.package]):
             yield line, f"imports {name}: {file.package} may import {' and '.join(ARROWS[file.package])}, nothing else"
 

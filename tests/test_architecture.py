@@ -22,10 +22,11 @@ PLANTED = [
     ("vm_agent/app.py", "import orchestrator", "vm_agent may import vm_agent, nothing else"),
     ("vm_agent/jobs/trade.py", "from mayfly.cli import main", "imports mayfly.cli.main"),
     ("gcp_emulator/guest/init.py", "import vm_agent.protocol", "gcp_emulator may import gcp_emulator"),
-    ("vm_agent/protocol.py", "from vm_agent import ledger", "the wire contract stands alone"),
+    ("vm_agent/protocol.py", "from vm_agent import ledger", "what both sides share stands alone"),
+    ("vm_agent/signed.py", "from vm_agent.protocol import Health", "what both sides share stands alone"),
     ("vm_agent/protocol.py", "from .ledger import Ledger", "imports vm_agent.ledger.Ledger"),
     # layers
-    ("orchestrator/seen.py", "from orchestrator.goal import Goal", "seen sees errors, run, seen, policy, lease"),
+    ("orchestrator/seen.py", "from orchestrator.goal import Goal", "seen sees errors, run, seen, attested, policy"),
     ("orchestrator/goal.py", "from orchestrator import moves", "goal sees errors"),
     ("orchestrator/ports.py", "from . import ladder", "ports sees errors"),
     ("orchestrator/sweep.py", "from orchestrator.google_compute import open", "verbs see ports, never an adaptor"),
@@ -37,6 +38,7 @@ PLANTED = [
     ("mayfly/deploy/project.py", "import google.auth", "google stays behind"),
     ("vm_agent/process.py", "import httpx", "httpx stays behind"),
     ("orchestrator/google_calls.py", "from tenacity import retry", "tenacity stays behind orchestrator/patience.py"),
+    ("orchestrator/agent_client.py", "import jwt", "jwt stays behind vm_agent/signed.py"),
     ("vm_agent/jobs/trade/buying.py", "import ccxt.async_support", "ccxt stays behind vm_agent/jobs/trade/binance.py"),
     # privileges
     ("orchestrator/wiring.py", "import os\nzone = os.environ['ZONE']", "py:2 uses os.environ: only settings.py does"),
@@ -85,6 +87,7 @@ def test_every_rule_has_been_seen_to_fail() -> None:
     [
         ("orchestrator/moves.py", "from vm_agent.protocol import RunView\nworld.machines.stop(vm)"),
         ("orchestrator/moves.py", "from vm_agent import protocol"),
+        ("orchestrator/agent_client.py", "from vm_agent.signed import GoogleKeys"),
         ("orchestrator/goal.py", "from orchestrator import lease, run\nfrom datetime import datetime, timedelta"),
         ("orchestrator/clock.py", "import asyncio, time\nfrom datetime import datetime\ndatetime.now()"),
         ("orchestrator/google_machines.py", "from google.cloud import compute_v1\nself.machines.stop(vm)"),

@@ -8,29 +8,37 @@ import logging
 import sys
 import uuid
 from collections.abc import Sequence
+from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TextIO
 
+from vm_agent import certificate as certificates
 from vm_agent import identity, policy, serving
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
-from vm_agent.auth import ApiKey
+from vm_agent.attempts import Attempts
+from vm_agent.auth import ApiKeys, Credential, IdToken
+from vm_agent.certificate import Certificate, NotPublished
 from vm_agent.cgroups import writable_group
 from vm_agent.clock import MachineClock
 from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
+from vm_agent.google_keys import fetch_keys
 from vm_agent.gpu import ChildProbe
 from vm_agent.guard import own_names
 from vm_agent.hold import Banner
-from vm_agent.identity import Identity, Metadata, NoMetadata
+from vm_agent.identity import GooglesWord, Identity, Metadata, NoMetadata
 from vm_agent.job_user import let_pass
 from vm_agent.ledger import Ledger, LostLedger
 from vm_agent.power import PowerButton
 from vm_agent.problems import LedgerLost
 from vm_agent.process import LocalProcesses
+from vm_agent.protocol import audience_of
 from vm_agent.pulse import PulseFile
 from vm_agent.runs import Runs
 from vm_agent.settings import BadSetting, Settings, from_environment
+from vm_agent.signed import GoogleKeys
 from vm_agent.wall import METADATA_HOST, NoWall, Wall
 
 log = logging.getLogger("vm_agent")
@@ -66,18 +74,67 @@ async def _serve(settings: Settings, host: str | None, port: int) -> None:
         await _stand(settings.job_wall)
     metadata = await _metadata(settings, host)
     address = host or await _address(metadata)
+    certificate = await _certificate(settings, metadata)
     try:
         listening = await serving.listen(address, port)
     except OSError as problem:
         raise BadSetting(f"cannot listen on {address}:{port}: {problem.strerror or problem}") from problem
-    agent = _agent(settings, metadata)
+    address, port = listening.getsockname()[:2]
+    if certificate is None and settings.tls and not ip_address(address).is_loopback:
+        raise BadSetting(f"no metadata server to publish a certificate with: {address} is not for plain HTTP")
+    agent = _agent(settings, metadata, certificate, await _credentials(settings, metadata))
     agent.names = settings.hosts | await own_names(metadata)
-    log.info("listening on http://%s:%s", *listening.getsockname()[:2])
-    await serving.Server(create_app(agent), leave=agent.runs.leave).serve(sockets=[listening])
+    log.info("listening on %s://%s:%s", "https" if certificate else "http", address, port)
+    server = serving.Server(create_app(agent), agent.runs.leave, certificate.file if certificate else None)
+    await server.serve(sockets=[listening])
 
 
-def _agent(settings: Settings, metadata: Metadata | NoMetadata) -> Agent:
+async def _certificate(settings: Settings, metadata: Metadata | NoMetadata) -> Certificate | None:
+    """Published, so that whoever finds us listening can know us. None: plain HTTP."""
+    if isinstance(metadata, NoMetadata) or not settings.tls:
+        return None
+    try:
+        made = certificates.of_this_boot(settings.root / "run/mayfly", identity.boot_id(settings.root))
+        await certificates.publish(made, metadata)
+    except NotPublished as problem:
+        raise BadSetting(str(problem)) from problem
+    except OSError as problem:
+        raise BadSetting(f"cannot keep a key in {settings.root / 'run/mayfly'}: {problem}") from problem
+    return made
+
+
+async def _credentials(settings: Settings, metadata: Metadata | NoMetadata) -> list[Credential]:
+    """All ways that open the door."""
+    ways: list[Credential] = [ApiKeys(settings.api_keys)] if settings.api_keys else []
+    if settings.callers is not None:
+        keys = GoogleKeys(partial(fetch_keys, settings.certs_url), lambda: MachineClock().now().timestamp())
+        keys.prepare()
+        ways.append(IdToken(keys, await _audience(metadata), settings.callers))
+    return ways
+
+
+async def _audience(metadata: Metadata | NoMetadata) -> str:
+    """This VM's own name in full: no token for another one is taken."""
+    try:
+        place = [await metadata.read(path) for path in ("project/project-id", "instance/zone", "instance/name")]
+    except OSError as problem:
+        raise BadSetting(f"the metadata server does not tell this VM's name: {problem}") from problem
+    if not all(place):
+        raise BadSetting("MAYFLY_AUTH=id-token is for a VM of Compute Engine: set MAYFLY_AUTH=api-key elsewhere")
+    project, zone, name = (str(part) for part in place)
+    return audience_of(project, zone.rpartition("/")[2], name)
+
+
+def _agent(
+    settings: Settings,
+    metadata: Metadata | NoMetadata,
+    certificate: Certificate | None,
+    credentials: Sequence[Credential],
+) -> Agent:
     clock, boot_id = MachineClock(), identity.boot_id(settings.root)
+    word = None
+    if certificate and isinstance(metadata, Metadata):
+        word = GooglesWord(metadata, certificate.publication.audience, clock.uptime)
     deadman = Deadman(
         clock,
         PulseFile(settings.root / "run/mayfly/pulse"),
@@ -98,12 +155,13 @@ def _agent(settings: Settings, metadata: Metadata | NoMetadata) -> Agent:
     return Agent(
         runs=Runs(ledger, processes, settings.state / "runs", settings.jobs, clock.now, _new_id, deadman),
         fence=Fence(ledger, metadata, clock.now),
-        identity=Identity(metadata, boot_id),
+        identity=Identity(metadata, boot_id, word),
         gpu_probe=ChildProbe(),
         power=PowerButton(_poweroff(settings, metadata)),
         deadman=deadman,
         metadata=metadata,
-        credentials=[ApiKey(settings.api_key)],
+        credentials=credentials,
+        attempts=Attempts(clock.uptime),
         version=importlib.metadata.version("mayfly"),
         gpu_required=settings.gpu_required,
         echo=settings.echo,

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from vm_agent import policy
+from vm_agent.attempts import Attempts
 from vm_agent.auth import Credential
 from vm_agent.deadman import Deadman
 from vm_agent.egress import Echo, must_be
@@ -32,6 +33,9 @@ class Self(Protocol):
     async def egress_ip(self) -> str | None:
         """The external address on nic0."""
 
+    async def token(self) -> str | None:
+        """Google's signed word for it, if callers trust our certificate."""
+
 
 class Power(Protocol):
     """The machine's power button."""
@@ -51,6 +55,15 @@ class Attributes(Protocol):
         """All of them and their tag, once that is another than `tag`, or after a while. OSError: nobody knows."""
 
 
+@dataclass(frozen=True)
+class Condition:
+    """How the agent is: ok, or not yet, or no more; and what stands in the way."""
+
+    status: str  # "ok" | "starting" | "failed"
+    stage: str | None = None
+    detail: str | None = None
+
+
 @dataclass
 class Agent:
     """Everything the app needs. Made of ports, so that a simulation can bring its own."""
@@ -63,11 +76,12 @@ class Agent:
     deadman: Deadman
     metadata: Attributes
     credentials: Sequence[Credential]
+    attempts: Attempts
     version: str
     gpu_required: bool = False
     echo: Echo | None = None
     names: Collection[str] = ()  # besides "localhost" and any address
-    _health: Health = field(default_factory=lambda: Health(status="starting", stage="recovery"))
+    _condition: Condition = Condition("starting", "recovery")
     _gpus: list[Gpu] | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -93,32 +107,38 @@ class Agent:
             self.runs.leave()
         await self.power.off()
 
+    def condition(self) -> Condition:
+        """How it is, for those who may know, and for ourselves."""
+        if self.runs.closing:
+            return Condition("starting", "leaving", "the agent is shutting down")
+        if self.runs.broken:
+            return Condition("failed", "ledger", self.runs.broken)
+        return self._condition
+
     def health(self) -> Health:
         """What anybody may know."""
-        if self.runs.closing:
-            return Health(status="starting", stage="leaving", detail="the agent is shutting down")
-        if self.runs.broken:
-            return Health(status="failed", stage="ledger", detail=self.runs.broken)
-        return self._health
+        return Health(status=self.condition().status)
 
     async def greeting(self) -> Greeting:
         """What a caller with credentials may know."""
-        instance_id, egress_ip = await asyncio.gather(self.identity.instance_id(), self.identity.egress_ip())
+        who = self.identity
+        instance_id, egress_ip, token = await asyncio.gather(who.instance_id(), who.egress_ip(), who.token())
         return Greeting(
-            **self.health().model_dump(),
+            **asdict(self.condition()),
             version=self.version,
             instance_id=instance_id,
-            boot_id=self.identity.boot_id,
+            boot_id=who.boot_id,
             egress_ip=egress_ip,
             gpu=self._gpus,
             run=self.runs.live(),
             epoch=self.fence.ledger.epoch,
+            identity=token,
         )
 
     def must_be_ready(self) -> None:
         """Raise NotReady unless a run could start now."""
-        if (health := self.health()).status != "ok":
-            raise NotReady(f"{health.stage}: {health.detail or health.status}")
+        if (now := self.condition()).status != "ok":
+            raise NotReady(f"{now.stage}: {now.detail or now.status}")
 
     async def must_go_out_by(self, address: str) -> None:
         """Raise WrongEgress unless that is this VM's own address, as all who can tell see it."""
@@ -143,15 +163,15 @@ class Agent:
         try:
             if live := self.runs.live():
                 detail = f"ending what is left of run {live.id}"
-                self._health = Health(status="starting", stage="recovery", detail=detail)
+                self._condition = Condition("starting", "recovery", detail)
             await self.runs.recover()
             await self._find_gpus()
-            self._health = Health(status="ok")
+            self._condition = Condition("ok")
             log.info("ready: gpu=%s", [gpu.name for gpu in self._gpus] if self._gpus else None)
         except Exception as problem:  # a health that says why is worth more than a process that is gone
             log.exception("the agent cannot get ready")
-            stage = "ledger" if isinstance(problem, LedgerLost) else self._health.stage
-            self._health = Health(status="failed", stage=stage, detail=str(problem))
+            stage = "ledger" if isinstance(problem, LedgerLost) else self._condition.stage
+            self._condition = Condition("failed", stage, str(problem))
 
     async def _find_gpus(self) -> None:
         """Look once; where a GPU is required, until one answers: its driver may still be being installed."""
@@ -161,7 +181,7 @@ class Agent:
             except NoGpu as problem:
                 log.info("no GPU: %s", problem)
                 if self.gpu_required:
-                    self._health = Health(status="starting", stage="gpu", detail=str(problem))
+                    self._condition = Condition("starting", "gpu", str(problem))
                     await asyncio.sleep(policy.GPU_RETRY_SECONDS)
                     continue
             return

@@ -34,7 +34,13 @@ def create_app(agent: Agent) -> ASGIApp:
 def behind_the_door(face: FastAPI, agent: Agent) -> ASGIApp:
     """That face, as this agent's."""
     face.state.agent, face.version = agent, agent.version
-    door = Door(Bounded(face), credentials=agent.credentials, fence=agent.fence, heard=agent.deadman.word)
+    door = Door(
+        Bounded(face),
+        credentials=agent.credentials,
+        attempts=agent.attempts,
+        fence=agent.fence,
+        heard=agent.deadman.word,
+    )
     return Guard(door, agent.names)
 
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vm_agent import policy
 from vm_agent.identity import Metadata, NoMetadata
 from vm_agent.problems import Crowded, Refused, WrongHost
+from vm_agent.protocol import CERTIFICATE_NAME
 from vm_agent.replies import SECURITY_HEADERS, problem
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Bounded:
 
 async def own_names(metadata: Metadata | NoMetadata) -> set[str]:
     """What this machine is called: by itself, and in Google's internal DNS."""
-    names = {socket.gethostname()}
+    names = {socket.gethostname(), CERTIFICATE_NAME}
     try:
         names.add(await metadata.read("instance/hostname") or "")
     except OSError:

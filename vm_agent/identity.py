@@ -1,18 +1,28 @@
 """Which machine this is: the metadata server of Compute Engine, read over a plain socket; and the kernel's boot id."""
 
 import asyncio
+import logging
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic_core import from_json
 
 from vm_agent import policy
 from vm_agent.protocol import LEASE_ATTRIBUTE
 
+log = logging.getLogger(__name__)
+
 _REPLY_BYTES_MAX = 1 << 20
 _NOT_FOUND = 404
+_PASSING = {408, 429}
+
+
+class Refused(OSError):
+    """The metadata server does not take that, however often it is asked."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +67,31 @@ class Metadata:
             raise OSError(f"the metadata server answered {answer.status} for the attributes")
         return {str(name): str(value) for name, value in found.items()}, answer.tag
 
-    async def _ask(self, path: str, seconds: float) -> "_Answer":
+    async def write(self, path: str, value: bytes) -> None:
+        """Put the value there. Refused if it never will be taken, OSError if another try may help."""
+        answer = await self._ask(path, policy.METADATA_SECONDS, "PUT", value)
+        if 400 <= answer.status < 500 and answer.status not in _PASSING:  # noqa: PLR2004 - HTTP's class of our own errors
+            raise Refused(f"{answer.status} for {path}")
+        if answer.status != 200:  # noqa: PLR2004 - HTTP's own word for success
+            raise OSError(f"the metadata server answered {answer.status} for {path}")
+
+    async def _ask(self, path: str, seconds: float, method: str = "GET", body: bytes = b"") -> "_Answer":
         try:
             async with asyncio.timeout(seconds):
-                return await self._get(path)
+                return await self._exchange(method, path, body)
         except TimeoutError as problem:
             raise OSError(f"no answer from the metadata server at {self.host}") from problem
 
-    async def _get(self, path: str) -> "_Answer":
+    async def _exchange(self, method: str, path: str, body: bytes) -> "_Answer":
         address, _, port = self.host.partition(":")
         reader, writer = await asyncio.open_connection(address, int(port or 80))
         try:
             # HTTP/1.0: the answer comes unchunked and ends with the connection.
-            request = f"GET /computeMetadata/v1/{path} HTTP/1.0\r\nHost: {self.host}\r\nMetadata-Flavor: Google\r\n\r\n"
-            writer.write(request.encode("ascii"))
+            request = (
+                f"{method} /computeMetadata/v1/{path} HTTP/1.0\r\nHost: {self.host}\r\nMetadata-Flavor: Google\r\n"
+            )
+            length = f"Content-Length: {len(body)}\r\n" if body else ""
+            writer.write(f"{request}{length}\r\n".encode("ascii") + body)
             head, _, body = (await _all(reader)).partition(b"\r\n\r\n")
         finally:
             writer.close()
@@ -104,6 +125,7 @@ class Identity:
 
     metadata: Metadata | NoMetadata
     boot_id: str
+    word: "GooglesWord | None" = None
 
     async def instance_id(self) -> str | None:
         """The number that `instances.get` shows."""
@@ -113,11 +135,38 @@ class Identity:
         """The external address on nic0."""
         return await self._seen("instance/network-interfaces/0/access-configs/0/external-ip") or None
 
+    async def token(self) -> str | None:
+        """What proves it to who trusts our certificate. None without one, or if it cannot be had now."""
+        try:
+            return await self.word.token() if self.word else None
+        except OSError as problem:
+            log.warning("no identity token: %s", problem)
+            return None
+
     async def _seen(self, path: str) -> str | None:
         try:
             return await self.metadata.read(path)
         except OSError:
             return None
+
+
+@dataclass
+class GooglesWord:
+    """The identity token of this instance, for one audience, kept for a while: callers ask ten times a second."""
+
+    metadata: Metadata
+    audience: str
+    uptime: Callable[[], float]
+    _token: str | None = None
+    _until: float = -math.inf
+
+    async def token(self) -> str | None:
+        """A JWT. None where the VM has no service account. OSError when no answer can be had."""
+        if self.uptime() >= self._until:
+            audience = quote(self.audience, safe="")
+            path = f"instance/service-accounts/default/identity?audience={audience}&format=full"
+            self._token, self._until = await self.metadata.read(path), self.uptime() + policy.IDENTITY_SECONDS
+        return self._token
 
 
 async def find_metadata(host: str) -> Metadata | NoMetadata:

@@ -39,6 +39,15 @@ EGRESS_LOOK_SECONDS = 0.2  # between two looks for it
 EGRESS_ECHO_SECONDS = 3.0  # for the page that tells our address
 EGRESS_ECHO_BYTES_MAX = 256  # one address, and nothing else
 
+# Failed attempts to prove who one is, for each address. See vm_agent/attempts.py.
+ATTEMPTS_AT_ONCE = 20
+ATTEMPTS_PER_SECOND = 10.0  # a check takes 0.1 ms: no load; and no key of 128 bits is guessed in the age of the world
+ATTEMPT_LINES_AT_ONCE = 5
+ATTEMPT_LINES_PER_SECOND = 1 / 30  # each says how many it stands for
+ADDRESSES_REMEMBERED = 1024  # a few hundred bytes each
+PROOFS_REMEMBERED = 64  # tokens last an hour, and few callers are allowed
+GOOGLE_KEYS_SECONDS = 5.0  # one fetch of Google's public keys
+
 METADATA_SECONDS = (
     2.0  # one read of the metadata server: it answers in a millisecond, or is being maintained for a second
 )
@@ -46,6 +55,11 @@ METADATA_HANG_SECONDS = (
     60  # a question that waits for a change is asked again then; Google's own guest agent does the same
 )
 METADATA_PAUSE_SECONDS = 1.0  # between two such questions, lest a server that does not wait, or fails, be hammered
+
+PUBLISH_SECONDS = 60.0  # to publish the certificate, which nobody can call us without: the quota refills each minute
+PUBLISH_PAUSE_SECONDS = 0.25  # after the first try; doubled each time
+PUBLISH_PAUSE_SECONDS_MAX = 5.0
+IDENTITY_SECONDS = 600.0  # how long one identity token is shown: Google's last an hour
 
 DEADMAN_SILENCE_SECONDS = 180.0  # the lease is renewed once a minute: two renewals may be missed
 DEADMAN_SILENCE_SECONDS_MIN = 1.0

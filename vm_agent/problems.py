@@ -2,16 +2,19 @@
 
 Refused
 ├── BadRequest 400 · TooLarge 413 · KeyReused 422 · BadRange 416      mend the request
-├── Unauthorized 401                                                  show credentials
+├── Unauthorized 401                                                  show other credentials
+├── TooManyAttempts 429                                               show them a little later
 ├── NotFound 404                                                      it is not here
 ├── Busy · AttemptRefused · StaleEpoch · LeaseLive 409                 somebody else is in the way
 ├── WrongEgress 412                                                   this VM has not the address it should go out by
 ├── WrongHost 421                                                     call us by one of our names
 ├── TooSlow 408 · Crowded 503                                         try again
 ├── CallerGone 499                                                    nobody hears it
-└── NotReady 503 · LedgerLost 503                                     come back later
+└── NotReady 503 · LedgerLost 503 · KeysOutOfReach 503                come back later
 """
 
+import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -70,10 +73,33 @@ class Unauthorized(Refused):
 
     status, code = 401, "unauthorized"
 
+    def __init__(self, ways: Mapping[str, str]) -> None:
+        """`ways`: the challenge of each, and what it takes. Which part was wrong is not for the caller to know."""
+        super().__init__(
+            f"this agent takes {', or '.join(ways.values())}. Why a call was refused is in its log: on the VM's serial "
+            "console, and there in journalctl -u mayfly-agent"
+        )
+        self._challenge = ", ".join(ways)
+
     @property
     def headers(self) -> dict[str, str]:
         """RFC 9110 asks for a challenge."""
-        return {"WWW-Authenticate": 'ApiKey realm="mayfly agent"'}
+        return {"WWW-Authenticate": self._challenge}
+
+
+class TooManyAttempts(Refused):
+    """Too many attempts from this address have failed."""
+
+    status, code = 429, "too-many-attempts"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("nothing was checked; show your credentials again in a moment")
+        self._seconds = seconds
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 6585."""
+        return {"Retry-After": str(math.ceil(self._seconds))}
 
 
 class NotFound(Refused):
@@ -155,3 +181,7 @@ class Crowded(NotReady):
 
 class LedgerLost(NotReady):
     """The agent's ledger cannot be read or written."""
+
+
+class KeysOutOfReach(NotReady):
+    """Google's public keys cannot be fetched, so no token can be checked."""

@@ -1,6 +1,6 @@
 """What the agent and its callers say to each other: protocol 1, JSON over HTTP.
 
-The only module of this package that others may import, and it imports nothing of ours.
+With `signed` the only module of this package that others may import; both import nothing of ours.
 
     GET  /                      bare: Health · with credentials: Greeting (200 ready, 503 starting or failed)
     POST /run, POST /test       application/json: the params; START_MEDIA_TYPE: a whole StartRequest
@@ -14,8 +14,10 @@ The only module of this package that others may import, and it imports nothing o
 Errors are RFC 9457 problem details (PROBLEM_MEDIA_TYPE).
 """
 
+import ssl
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -25,6 +27,7 @@ PROTOCOL = 1
 KEY_HEADER = "Idempotency-Key"
 EPOCH_HEADER = "Mayfly-Epoch"
 API_KEY_HEADER = "X-API-Key"
+TOKEN_HEADER = "Authorization"  # noqa: S105 - Bearer, and a token that Google signed for `audience_of` this VM
 LOG_NEXT_HEADER = "Mayfly-Log-Next"  # the byte offset to ask for next
 LOG_COMPLETE_HEADER = "Mayfly-Log-Complete"  # "true" once the run has finished and these were its last bytes
 START_MEDIA_TYPE = "application/vnd.mayfly.start+json"
@@ -33,6 +36,11 @@ WAIT_SECONDS_MAX = 60
 TIMEOUT_SECONDS_MAX = 120 * 86400  # Compute Engine lets no VM with a deadline run longer
 PARAMS_BYTES_MAX = 1 << 20
 RESULT_BYTES_MAX = 1 << 20
+
+
+def audience_of(project: str, zone: str, instance: str) -> str:
+    """For whom a token is that is shown to the agent of this VM: a token for one VM is worth nothing at another."""
+    return f"//compute.googleapis.com/projects/{project}/zones/{zone}/instances/{instance}"
 
 
 class Mode(StrEnum):
@@ -171,13 +179,13 @@ class Health(_Wire):
     """What anybody may know."""
 
     status: str  # "ok" | "starting" | "failed"
-    stage: str | None = None
-    detail: str | None = None
 
 
 class Greeting(Health):
     """What a caller with credentials may know."""
 
+    stage: str | None = None  # how far it is, or where it failed
+    detail: str | None = None
     protocol: int = PROTOCOL
     version: str = ""
     instance_id: str | None = None  # None outside Compute Engine
@@ -186,6 +194,21 @@ class Greeting(Health):
     gpu: list[Gpu] | None = None
     run: RunView | None = None  # the live run
     epoch: int = 0  # the highest epoch that this agent has seen
+    identity: str | None = None  # Google's word (a JWT) for which instance this is; its audience is Publication's
+
+
+class Publication(_Wire):
+    """What the agent publishes as guest attribute PUBLICATION, once per boot, before it listens."""
+
+    boot_id: str
+    nonce: str  # made for this boot
+    certificate: str  # PEM: the one that the agent shows, and that callers trust
+
+    @property
+    def audience(self) -> str:
+        """For whom the identity token is made: for callers of whoever has this certificate's key, in this boot."""
+        certificate = ssl.PEM_cert_to_DER_cert(self.certificate)
+        return f"mayfly/{self.nonce}/{sha256(certificate).hexdigest()}"
 
 
 class BootReport(_Wire):
@@ -199,6 +222,8 @@ class BootReport(_Wire):
 
 
 BOOT_REPORT = "mayfly/boot"  # namespace/key
+PUBLICATION = "mayfly/agent"  # likewise
+CERTIFICATE_NAME = "mayfly-agent"  # in the place of a host's: the certificate is trusted for where it is published
 LEASE_ATTRIBUTE = "mayfly-lease"
 HOLD_ATTRIBUTE = "mayfly-hold"
 
@@ -210,6 +235,7 @@ class Problem(_Wire):
     title: str
     status: int
     detail: str = ""
-    # bad-request | bad-range | too-large | too-slow | key-reused | unauthorized | wrong-host | not-found |
-    # unknown-run | busy | attempt-refused | stale-epoch | lease-live | wrong-egress | not-ready | crowded | internal
+    # bad-request | bad-range | too-large | too-slow | key-reused | unauthorized | too-many-attempts |
+    # wrong-host | not-found | unknown-run | busy | attempt-refused | stale-epoch | lease-live | wrong-egress |
+    # not-ready | crowded | internal
     code: str = ""

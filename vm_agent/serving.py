@@ -5,8 +5,10 @@ import logging
 import resource
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -19,24 +21,30 @@ log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """uvicorn, except that a signal lets waiting calls go at once (`leave`): they would hold up the shutdown."""
+    """uvicorn, except that a signal lets waiting calls go at once (`leave`): they would hold up the shutdown.
 
-    def __init__(self, app: ASGIApp, leave: Callable[[], None]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                loop="asyncio",
-                http=partial(Connection, crowd=Crowd()),  # type: ignore[arg-type] # uvicorn only calls it
-                h11_max_incomplete_event_size=policy.HEAD_BYTES_MAX,
-                ws="none",
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,  # the caller's address is what the socket says
-                timeout_graceful_shutdown=5,
-            )
+    `certificate`: a PEM file with the private key in it; without one it speaks plain HTTP.
+    """
+
+    def __init__(self, app: ASGIApp, leave: Callable[[], None], certificate: Path | None = None) -> None:
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            http=partial(Connection, crowd=Crowd()),  # type: ignore[arg-type] # uvicorn only calls it
+            h11_max_incomplete_event_size=policy.HEAD_BYTES_MAX,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # the caller's address is what the socket says
+            timeout_graceful_shutdown=5,
+            ssl_certfile=certificate,
         )
+        config.load()
+        if config.ssl:
+            config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+        super().__init__(config)
         self._leave = leave
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -11,8 +11,11 @@ from vm_agent import policy
 from vm_agent.egress import Echo
 from vm_agent.job_user import JobUser, NoSuchUser, job_user
 from vm_agent.protocol import CommandJob, FunctionJob, Job, Mode
+from vm_agent.signed import CERTS_URL
 from vm_agent.wall import METADATA_HOST, Wall
 
+_AUTH = ("id-token", "api-key", "both")
+_EMAIL = re.compile(r"[!-~]+@[!-~]+")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # A job has no business commanding the agent. One that is the agent's own user could still read the key in /proc and in
 # agent.env: MAYFLY_JOB_USER makes it another.
@@ -27,12 +30,15 @@ class BadSetting(Exception):
 class Settings:
     """One field for each setting; see from_environment for their names."""
 
-    api_key: str
+    callers: frozenset[str] | None  # whose ID tokens open the door; None: no token does
+    api_keys: tuple[str, ...]  # each of them opens it; none: no key does
+    certs_url: str
     state: Path
     app: Path
     root: Path
     port: int
     metadata_host: str | None
+    tls: bool
     jobs: Mapping[Mode, Job]
     gpu_required: bool
     stop_grace_seconds: float
@@ -52,18 +58,22 @@ class Settings:
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings, or BadSetting."""
-    if not environment.get("MAYFLY_API_KEY", "").strip():
-        raise BadSetting("MAYFLY_API_KEY is not set: without a way to authenticate the agent would obey anybody")
+    auth = environment.get("MAYFLY_AUTH") or "id-token"
+    if auth not in _AUTH:
+        raise BadSetting(f"MAYFLY_AUTH is {auth!r}, neither {', '.join(_AUTH[:-1])} nor {_AUTH[-1]}")
     root = Path(environment.get("MAYFLY_ROOT") or "/").resolve()
     user = _job_user(environment.get("MAYFLY_JOB_USER", ""))
     app = Path(environment.get("MAYFLY_APP") or root / "opt/mayfly/src").resolve()
     return Settings(
-        api_key=environment["MAYFLY_API_KEY"].strip(),
+        callers=None if auth == "api-key" else _callers(environment.get("MAYFLY_CALLERS", ""), auth),
+        api_keys=() if auth == "id-token" else _api_keys(environment.get("MAYFLY_API_KEY", ""), auth),
+        certs_url=environment.get("MAYFLY_CERTS_URL") or CERTS_URL,
         state=Path(environment.get("MAYFLY_STATE") or root / "var/lib/mayfly").resolve(),
         app=app,
         root=root,
         port=_port(environment.get("AGENT_PORT") or "8000"),
         metadata_host=environment.get("GCE_METADATA_HOST") or None,
+        tls=_tls(environment.get("MAYFLY_TLS", "")),
         jobs=_jobs(environment.get("MAYFLY_JOB", "")),
         gpu_required=environment.get("MAYFLY_REQUIRE_GPU", "").lower() in {"1", "true", "yes"},
         stop_grace_seconds=_seconds(
@@ -83,6 +93,25 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         job_wall=_wall(environment, user),
         job_environment={name: value for name, value in environment.items() if name not in _WITHHELD},
     )
+
+
+def _callers(text: str, auth: str) -> frozenset[str]:
+    callers = re.split(r"[,\s]+", text.strip(", \t\r\n"))
+    if callers == [""]:
+        raise BadSetting(
+            f"MAYFLY_CALLERS is not set, and MAYFLY_AUTH is {auth}: nobody could call. Set the VM's metadata "
+            "mayfly-callers to the email of the service account that the orchestrator runs as"
+        )
+    if wrong := [caller for caller in callers if not _EMAIL.fullmatch(caller)]:
+        raise BadSetting(f"MAYFLY_CALLERS: {wrong[0]!r} is not an email")
+    return frozenset(callers)
+
+
+def _api_keys(text: str, auth: str) -> tuple[str, ...]:
+    """One a line, so that two are valid while callers change to the next."""
+    if not (keys := tuple(line.strip() for line in text.splitlines() if line.strip())):
+        raise BadSetting(f"MAYFLY_API_KEY is not set, and MAYFLY_AUTH is {auth}: nobody could show a key")
+    return keys
 
 
 def _job_user(name: str) -> JobUser | None:
@@ -117,6 +146,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004 - TCP's own limit
         raise BadSetting(f"AGENT_PORT is {text!r}, not a port number")
     return int(text)
+
+
+def _tls(choice: str) -> bool:
+    if choice not in {"", "pinned", "off"}:
+        raise BadSetting(f"MAYFLY_TLS is {choice!r}, neither pinned nor off")
+    return choice != "off"
 
 
 def _seconds(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:

@@ -17,7 +17,8 @@ import psutil
 
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
-from vm_agent.auth import ApiKey
+from vm_agent.attempts import Attempts
+from vm_agent.auth import ApiKeys
 from vm_agent.clock import Clock, MachineClock
 from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
@@ -95,7 +96,8 @@ def an_agent(folder: Path, **changes: Any) -> Agent:
         "power": PowerButton(None),
         "deadman": deadman,
         "metadata": metadata,
-        "credentials": [ApiKey(KEY)],
+        "credentials": [ApiKeys([KEY])],
+        "attempts": Attempts(clock.uptime),
         "version": "0",
         "names": {"agent"},
     }
@@ -162,6 +164,14 @@ class AgentProcess:
     process: asyncio.subprocess.Process
     client: httpx.AsyncClient
 
+    said: asyncio.Task[bytes]
+
+    async def end(self) -> str:
+        """As systemd ends it; all that it said since it listened."""
+        self.process.terminate()
+        await self.process.wait()
+        return (await self.said).decode()
+
     async def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
@@ -183,7 +193,7 @@ async def agent_process(
         drain = asyncio.create_task(process.stderr.read())
         async with httpx.AsyncClient(base_url=url, headers=CREDENTIALS, timeout=30) as client:
             await ready(client, until)
-            yield AgentProcess(process, client)
+            yield AgentProcess(process, client, drain)
         drain.cancel()
     finally:
         if process.returncode is None:
@@ -193,6 +203,7 @@ async def agent_process(
 
 def agent_environment(folder: Path) -> dict[str, str]:
     return {
+        "MAYFLY_AUTH": "api-key",
         "MAYFLY_API_KEY": KEY,
         "MAYFLY_STATE": str(folder / "state"),
         "MAYFLY_APP": str(folder / "app"),

@@ -172,4 +172,4 @@ async def test_an_echo_that_does_not_answer_with_one_address_tells_none(
 @pytest.mark.parametrize("url", ["ftp://example.org", "/etc/passwd", "file:///etc/passwd", "http://"])
 def test_an_echo_that_is_no_page_on_the_web_is_a_wrong_setting(url: str) -> None:
     with pytest.raises(BadSetting, match="MAYFLY_EGRESS_ECHO"):
-        from_environment({"MAYFLY_API_KEY": "k", "MAYFLY_EGRESS_ECHO": url})
+        from_environment({"MAYFLY_AUTH": "api-key", "MAYFLY_API_KEY": "k", "MAYFLY_EGRESS_ECHO": url})

@@ -52,7 +52,9 @@ async def test_what_was_meant_for_another_host_is_refused_before_its_credentials
 
 
 async def test_names_of_a_proxy_or_of_ones_own_dns_are_a_setting(tmp_path: Path) -> None:
-    hosts = from_environment({"MAYFLY_API_KEY": "k", "MAYFLY_HOSTS": "gpu.example.org, vm"}).hosts
+    hosts = from_environment(
+        {"MAYFLY_AUTH": "api-key", "MAYFLY_API_KEY": "k", "MAYFLY_HOSTS": "gpu.example.org, vm"}
+    ).hosts
     async with at_work(an_agent(tmp_path, names={*hosts, "agent"})) as client:
         assert (await client.get("/", headers={"Host": "gpu.example.org:443"})).status_code == 200
         assert (await client.get("/", headers={"Host": "other.example.org"})).status_code == 421

@@ -132,7 +132,7 @@ async def test_a_function_knows_its_run_by_key_and_attempt(tmp_path: Path) -> No
 
 
 def test_a_job_does_not_learn_the_agents_key() -> None:
-    settings = from_environment({"MAYFLY_API_KEY": "secret", "EXCHANGE_KEY": "theirs"})
+    settings = from_environment({"MAYFLY_AUTH": "api-key", "MAYFLY_API_KEY": "secret", "EXCHANGE_KEY": "theirs"})
     assert settings.job_environment == {"EXCHANGE_KEY": "theirs"}
 
 

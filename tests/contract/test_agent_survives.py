@@ -157,6 +157,11 @@ async def test_a_run_that_was_accepted_but_never_started_is_interrupted(tmp_path
     ("changes", "complaint"),
     [
         ({"MAYFLY_API_KEY": " "}, "MAYFLY_API_KEY is not set"),
+        ({"MAYFLY_AUTH": "id-token"}, "MAYFLY_CALLERS is not set, and MAYFLY_AUTH is id-token: nobody could call"),
+        (
+            {"MAYFLY_AUTH": "id-token", "MAYFLY_CALLERS": "a@x.org"},
+            "MAYFLY_AUTH=id-token is for a VM of Compute Engine: set MAYFLY_AUTH=api-key elsewhere",
+        ),
         ({"AGENT_PORT": "http"}, "AGENT_PORT is 'http'"),
         ({"GCE_METADATA_HOST": "127.0.0.1:1"}, "the metadata server does not tell nic0's address"),
     ],

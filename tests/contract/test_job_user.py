@@ -201,7 +201,7 @@ async def test_a_job_of_another_user_dies_with_its_agent(disk: Path) -> None:
 )
 def test_a_user_that_jobs_cannot_be_is_a_wrong_setting(wrong: dict[str, str], sentence: str) -> None:
     with pytest.raises(BadSetting, match=sentence):
-        from_environment({"MAYFLY_API_KEY": "k", **wrong})
+        from_environment({"MAYFLY_AUTH": "api-key", "MAYFLY_API_KEY": "k", **wrong})
 
 
 def test_only_root_makes_somebody_else_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,4 +209,4 @@ def test_only_root_makes_somebody_else_of_a_job(monkeypatch: pytest.MonkeyPatch)
     assert job_user(pwd.getpwuid(os.geteuid()).pw_name) is None
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     with pytest.raises(BadSetting, match="only root can run jobs as 'nobody'"):
-        from_environment({"MAYFLY_API_KEY": "k", "MAYFLY_JOB_USER": SOMEBODY})
+        from_environment({"MAYFLY_AUTH": "api-key", "MAYFLY_API_KEY": "k", "MAYFLY_JOB_USER": SOMEBODY})

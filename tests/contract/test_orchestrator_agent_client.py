@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.agent_client import AgentClient
+from orchestrator.agent_credentials import ApiKey
 from orchestrator.errors import AgentFault, AgentRefused, AgentSilent, BadUsage, Busy
 from orchestrator.policy import Policy
 from tests.clocks import JumpingClock
@@ -37,7 +38,7 @@ WAIT = StartRequest(job=FunctionJob(function="main:wait"))
 
 @asynccontextmanager
 async def client_of(url: str, key: str = KEY, **changes: Any) -> AsyncIterator[AgentClient]:
-    client = AgentClient(url, key, Policy(**changes), JumpingClock())
+    client = AgentClient(url, ApiKey(key), Policy(**changes), JumpingClock())
     try:
         yield client
     finally:
@@ -121,7 +122,7 @@ async def test_a_wrong_key_names_the_settings_and_never_shows_itself(agent_url: 
 @pytest.mark.parametrize("key", ["", " s3same", "s3same\n", "s3same\u2713", "s3\nsame"])
 def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str) -> None:
     with pytest.raises(BadUsage, match="plain ASCII text") as caught:
-        AgentClient("http://127.0.0.1:1", key, Policy(), JumpingClock())
+        ApiKey(key)
     assert "same" not in str(caught.value)
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from orchestrator.agent_client import AgentClient
+from orchestrator.agent_credentials import ApiKey
 from orchestrator.clock import SystemClock
 from orchestrator.collect import collect
 from orchestrator.policy import Policy
@@ -27,8 +28,8 @@ async def copied(out: Path, names: list[str], *, run_id: str = "r1", sha256: str
 
     policy, clock, told = Policy(), SystemClock(), list[Any]()
     async with serving(say) as url:
-        client = AgentClient(url, "key", policy, clock)
-        world: Any = SimpleNamespace(policy=policy, clock=clock, output=lambda _: client, tell=told.append)
+        client = AgentClient(url, ApiKey("key"), policy, clock)
+        world: Any = SimpleNamespace(policy=policy, clock=clock, output=lambda *_: client, tell=told.append)
         trip = Trip(a_run(out=out), world, asyncio.Event())
         await collect(Seen(a_machine(), ADDRESS, run=a_view(id=run_id)), trip)
         await client.aclose()

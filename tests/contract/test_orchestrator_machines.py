@@ -29,6 +29,7 @@ from orchestrator.policy import Policy
 from tests.clocks import JumpingClock
 from tests.contract.orchestrator_google import google_at
 from tests.contract.world import PROJECT, REGION, VM, ZONE, Running, running
+from vm_agent.protocol import BOOT_REPORT, PUBLICATION
 
 
 @pytest.fixture
@@ -193,21 +194,11 @@ async def test_what_the_startup_script_published_is_read(google: GoogleCompute, 
     put = 'curl -sf -X PUT -H "Metadata-Flavor: Google" --data-binary'
     url = "http://$GCE_METADATA_HOST/computeMetadata/v1/instance/guest-attributes/mayfly/boot"
     machine = await google.machines.look(VM)
-    assert await google.machines.boot_report(machine) is None
+    assert await google.machines.published(machine, BOOT_REPORT) is None
     await _boot(google, f"{put} '{report}' {url}; echo put; sleep 1000")
     await _until_console_ends_with("put", google)
-    seen = await google.machines.boot_report(machine)
-    assert seen is not None
-    assert (seen.epoch, seen.stage, seen.status, seen.detail) == (5, "secrets", "failed", "no such secret")
-    await google.machines.stop(machine)
-
-
-async def test_a_boot_report_that_is_not_ours_is_no_report(google: GoogleCompute) -> None:
-    url = "http://$GCE_METADATA_HOST/computeMetadata/v1/instance/guest-attributes/mayfly/boot"
-    await _boot(google, f"curl -sf -X PUT -H 'Metadata-Flavor: Google' -d nonsense {url}; echo put; sleep 1000")
-    machine = await google.machines.look(VM)
-    await _until_console_ends_with("put", google)
-    assert await google.machines.boot_report(machine) is None
+    assert await google.machines.published(machine, BOOT_REPORT) == report
+    assert await google.machines.published(machine, PUBLICATION) is None
     await google.machines.stop(machine)
 
 

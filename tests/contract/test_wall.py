@@ -83,6 +83,11 @@ async def test_a_run_whose_wall_has_fallen_and_cannot_be_raised_again_does_not_b
 
 def test_a_metadata_server_that_the_rule_would_not_cover_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    environment = {"MAYFLY_API_KEY": "k", "MAYFLY_JOB_USER": "nobody", "MAYFLY_JOB_METADATA": "deny"}
+    environment = {
+        "MAYFLY_AUTH": "api-key",
+        "MAYFLY_API_KEY": "k",
+        "MAYFLY_JOB_USER": "nobody",
+        "MAYFLY_JOB_METADATA": "deny",
+    }
     with pytest.raises(BadSetting, match=r"but GCE_METADATA_HOST is 127\.0\.0\.5:8475"):
         from_environment({**environment, "GCE_METADATA_HOST": "127.0.0.5:8475"})

@@ -83,7 +83,7 @@ def in_root() -> dict[str, str]:
 
 async def in_jobs(folder: Path, metadata: str, path: str | None) -> dict[str, Any]:
     write_main(folder, ASKS)
-    environment = {"MAYFLY_JOB_USER": SOMEBODY, "MAYFLY_JOB_METADATA": metadata}
+    environment = {"MAYFLY_JOB_USER": SOMEBODY, "MAYFLY_JOB_METADATA": metadata, "MAYFLY_TLS": "off"}
     try:
         async with agent_process(folder, **environment, **({"PATH": path} if path else {})) as agent:
             first = await result_of(agent.client, params={"places": PLACES})

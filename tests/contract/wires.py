@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,7 +36,9 @@ def http(status: int, body: Any = None, **headers: str) -> bytes:
 
 
 @asynccontextmanager
-async def serving(say: Say) -> AsyncIterator[str]:
+async def serving(
+    say: Say, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """A server that answers each request with what `say` returns. Gives its URL."""
     open_now: set[asyncio.Task[None]] = set()
 
@@ -54,10 +57,10 @@ async def serving(say: Say) -> AsyncIterator[str]:
             open_now.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, host, port, ssl=tls)
     host, port = server.sockets[0].getsockname()
     try:
-        yield f"http://{host}:{port}"
+        yield f"{'https' if tls else 'http'}://{host}:{port}"
     finally:
         server.close()
         for task in open_now:

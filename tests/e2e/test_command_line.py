@@ -144,7 +144,7 @@ def test_on_cloud_run_the_receipt_is_a_log_line_and_a_pause_is_no_end(cloud: Run
 
 
 def test_a_key_that_cannot_be_read_is_a_receipt_too(cloud: Running, tmp_path: Path):
-    code, receipt, stderr = end_of(mayfly(cloud, tmp_path / "cwd", "run", AGENT_KEY_SECRET="nowhere"))
+    code, receipt, stderr = end_of(mayfly(cloud, tmp_path / "cwd", "run", AUTH="api-key", AGENT_KEY_SECRET="nowhere"))
     assert (code, receipt["outcome"], receipt["vm"], receipt["cleanup"]) == (3, "no-machine", None, "confirmed")
     assert "secrets/nowhere" in stderr
 

@@ -22,11 +22,11 @@ import pytest
 
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.exports import demo_exports, exports
-from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed
+from gcp_emulator.seed import AddressSeed, InstanceSeed, Seed, caller_email
 from tests.contract.world import Running, running
 from tests.e2e.boots import startup_script
 from tests.guests import alive_in
-from tests.journeys.lab import API_KEY, CHECKOUT
+from tests.journeys.lab import CHECKOUT
 from vm_agent.clock import MachineClock
 from vm_agent.pulse import PulseFile
 
@@ -116,13 +116,13 @@ def vm(tmp_path: Path) -> Iterator[Vm]:
     metadata = {
         "enable-guest-attributes": "TRUE",
         "startup-script": startup_script(),
+        "mayfly-callers": caller_email("demo"),
         "mayfly-silence-seconds": str(SILENCE),
         "mayfly-boot-minutes": "1",
     }
     seed = Seed(
         instances=(InstanceSeed("gpu-vm", metadata=metadata, labels={"mayfly": "managed"}),),
         addresses=(AddressSeed("gpu-ip"),),
-        secrets=(SecretSeed("mayfly-agent-key", versions=(API_KEY,)),),
     )
     with running(lambda: Emulator(seed=seed, folder=tmp_path / "disks", readable=READABLE)) as port:
         vm = Vm(Running(port), tmp_path)

@@ -19,6 +19,7 @@ from tests.guests import AGuest, alive_in
 from tests.tools import require_namespaces, required_tool
 
 SCRIPT = Path("startup.sh").read_text()
+CALLERS = "mayfly@demo.iam.gserviceaccount.com, me@demo.iam.gserviceaccount.com"
 AGENT = """
 import http.server, json, os, sys
 print("agent started with", sys.argv, flush=True)
@@ -94,6 +95,7 @@ def google(repository):
             "mayfly-port": str(free.getsockname()[1]),
             "mayfly-lease": json.dumps({"nonce": "x", "epoch": 1763700000, "key": "k"}),
         }
+        google.attributes |= {"mayfly-auth": "both", "mayfly-callers": CALLERS}
         google.secrets = {"mayfly-agent-key/versions/latest": b"the-key"}
         free.close()
         yield google
@@ -102,7 +104,7 @@ def google(repository):
 @pytest.fixture
 async def vm(tmp_path, repository, google):
     environment = {"SECRET_MANAGER_EMULATOR_HOST": google.host, "PATH": _with_uv()["PATH"], "UV_OFFLINE": "1"}
-    environment["UV_CACHE_DIR"] = str(tmp_path / "cache")
+    environment |= {"UV_CACHE_DIR": str(tmp_path / "cache"), "MAYFLY_CERTS_URL": f"http://{google.host}/certs"}
     async with AGuest(tmp_path / "disk", readable=[repository], **environment) as vm:
         yield vm
 
@@ -114,7 +116,9 @@ async def test_the_first_boot_ends_with_an_agent_that_is_kept_alive(vm, google):
     await _boot(vm, google)
     agent = _ask(google)
 
-    assert agent["MAYFLY_API_KEY"] == "the-key"
+    assert (agent["MAYFLY_AUTH"], agent["MAYFLY_CALLERS"]) == ("both", CALLERS)
+    assert agent["MAYFLY_API_KEY"].split() == ["the-key"]
+    assert agent["MAYFLY_CERTS_URL"] == f"http://{google.host}/certs"
     assert agent["EXCHANGE"] == 'line one\nline "two" \\ $HOME `id`'
     assert agent["MAYFLY_JOB"] == "trade:run"
     assert agent["MAYFLY_REQUIRE_GPU"] == "1"
@@ -139,7 +143,25 @@ async def test_the_first_boot_ends_with_an_agent_that_is_kept_alive(vm, google):
 async def test_a_project_without_extras_boots_too(vm, google):
     google.attributes["mayfly-extras"] = "none"
     await _boot(vm, google)
-    assert _ask(google)["MAYFLY_API_KEY"] == "the-key"
+    assert _ask(google)["MAYFLY_API_KEY"].split() == ["the-key"]
+
+
+async def test_callers_that_show_tokens_need_no_key(vm, google):
+    """Nor does the VM need one to read: it may have no access to it."""
+    del google.attributes["mayfly-auth"]
+    google.secrets = {}
+    await _boot(vm, google)
+    agent = _ask(google)
+    assert (agent["MAYFLY_AUTH"], agent["MAYFLY_CALLERS"], agent["MAYFLY_API_KEY"]) == ("id-token", CALLERS, "")
+
+
+async def test_while_keys_are_rotated_two_are_valid(vm, google):
+    google.attributes |= {"mayfly-auth": "api-key", "mayfly-agent-key": "mayfly-agent-key mayfly-agent-key/6"}
+    google.secrets["mayfly-agent-key/versions/6"] = b"the-old-key\n"
+    await _boot(vm, google)
+    agent = _ask(google)
+    assert agent["MAYFLY_AUTH"] == "api-key"
+    assert agent["MAYFLY_API_KEY"].split() == ["the-key", "the-old-key"]
 
 
 async def test_no_secret_is_seen_on_the_console_in_a_report_or_in_an_argument(vm, google):
@@ -191,6 +213,8 @@ async def test_a_metadata_server_that_stumbles_is_asked_again(vm, google):
         ({"mayfly-source": "https://example.com/x", "mayfly-ref": ""}, "code", "needs mayfly-ref: a commit or a tag"),
         ({"mayfly-source": ""}, "code", "no mayfly-source in the metadata, and no code in"),
         ({"mayfly-agent-key": "nobody"}, "secrets", "404 for projects/demo/secrets/nobody/versions/latest: Secret ["),
+        ({"mayfly-auth": "nobody"}, "secrets", "mayfly-auth is 'nobody', neither id-token, api-key nor both"),
+        ({"mayfly-callers": " , "}, "secrets", "mayfly-callers is not set, so nobody could call"),
         ({"mayfly-secrets": "A-B=x"}, "secrets", "'A-B=x' is not NAME=secret[/version]"),
         ({"mayfly-extras": "agent nonsense"}, "dependencies", "nonsense"),
     ],
@@ -267,7 +291,7 @@ async def test_without_namespaces_the_shims_are_enough_for_it(tmp_path, reposito
 async def test_on_a_machine_with_systemd_the_dead_man_and_the_agent_are_units(vm, google):
     require_namespaces()  # only a /run of its own can look like one with systemd
     await _boot(vm, google, script=SYSTEMD + SCRIPT)
-    assert _ask(google)["MAYFLY_API_KEY"] == "the-key"
+    assert _ask(google)["MAYFLY_API_KEY"].split() == ["the-key"]
     calls = re.findall(r"called: (.*?)\r?\n", vm.console.decode())
     assert calls[1].startswith("systemd-run --quiet --collect --unit=mayfly-deadman")
     assert "--property=Restart=always" in calls[1]

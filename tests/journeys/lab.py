@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 
 from gcp_emulator.emulator import Emulator
-from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed
+from gcp_emulator.exports import exports
+from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed, caller_email
 from orchestrator.drive import drive
 from orchestrator.events import Event, JobOutput, PhaseStarted
 from orchestrator.lease import Lease, read_lease
@@ -52,8 +53,12 @@ IMPATIENT = Policy(
 
 
 def starts_the_agent(api_key: str = API_KEY, **environment: str) -> str:
-    """A startup script that does what startup.sh does last: the agent, supervised, with its key in a 0600 file."""
-    lines = "\n".join(f"{name}={value}" for name, value in {"MAYFLY_API_KEY": api_key, **environment}.items())
+    """A startup script that does what startup.sh does last: the agent, supervised, with its settings in a 0600 file.
+
+    It takes tokens, as the orchestrator shows them, and also the key: that is for what tests do by hand.
+    """
+    who_may_call = {"MAYFLY_AUTH": "both", "MAYFLY_CALLERS": caller_email("demo"), "MAYFLY_API_KEY": api_key}
+    lines = "\n".join(f"{name}={value}" for name, value in {**who_may_call, **environment}.items())
     return f"""#!/bin/bash
 set -eu
 umask 077
@@ -90,6 +95,8 @@ class Lab:
             "timeout": "60s",
             "compute_emulator_host": self.emulator.host,
             "secret_manager_emulator_host": self.emulator.host,
+            "gce_metadata_host": self.emulator.host,
+            "mayfly_certs_url": exports(self.emulator.port)["MAYFLY_CERTS_URL"],
         }
         return Settings(**given | changes)
 
@@ -216,7 +223,7 @@ def _plant(world: Any, verb: str, errors: list[Bug]) -> None:
     port, _, names = verb.partition(".")
     if port in {"agent", "output"}:
         client = getattr(world, port)
-        setattr(world, port, lambda ip: _Failing(client(ip), names.split(","), errors))
+        setattr(world, port, lambda *whom: _Failing(client(*whom), names.split(","), errors))
     else:
         setattr(world, port, _Failing(getattr(world, port), names.split(","), errors))
 

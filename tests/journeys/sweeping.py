@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gcp_emulator.exports import exports
 from orchestrator.events import Event, PhaseStarted
 from orchestrator.fleet import make_sweep, open_fleet
 from orchestrator.lease import Lease, Phase
@@ -23,6 +24,8 @@ def sweep_settings(lab: Lab, **changes: Any) -> SweepSettings:
         "project_id": "demo",
         "compute_emulator_host": lab.emulator.host,
         "secret_manager_emulator_host": lab.emulator.host,
+        "gce_metadata_host": lab.emulator.host,
+        "mayfly_certs_url": exports(lab.emulator.port)["MAYFLY_CERTS_URL"],
     }
     return SweepSettings(**given | changes)
 

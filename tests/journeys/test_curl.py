@@ -7,9 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.journeys.lab import API_KEY, Lab, a_lab, a_world, starts_the_agent
-
-BY_HAND = {"X-API-Key": API_KEY}
+from tests.journeys.by_hand import BY_HAND, a_person
+from tests.journeys.lab import Lab, a_lab, a_world, starts_the_agent
 
 
 @pytest.fixture
@@ -17,12 +16,12 @@ async def started_by_hand(tmp_path: Path) -> AsyncIterator[tuple[Lab, httpx.Asyn
     """A VM that a person started, with the static IP on it, and a client that talks to it there."""
     async with a_lab(tmp_path / "disks", a_world(address="gpu-ip")) as lab:
         vm = f"{lab.emulator.url}/compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm"
-        ip = (await lab.address())["address"]
-        async with httpx.AsyncClient(base_url=f"http://{ip}:8000", timeout=30) as client:
-            (await client.post(f"{vm}/start")).raise_for_status()
-            await until_healthy(client)
-            yield lab, client
-            (await client.post(f"{vm}/stop")).raise_for_status()
+        async with httpx.AsyncClient(timeout=30) as gcloud:
+            (await gcloud.post(f"{vm}/start")).raise_for_status()
+            async with a_person(lab) as client:
+                await until_healthy(client)
+                yield lab, client
+            (await gcloud.post(f"{vm}/stop")).raise_for_status()
             await lab.until(lambda: lab.states()[-1] == "TERMINATED")
         await lab.all_is_well()
 
@@ -62,8 +61,7 @@ async def test_without_the_key_nothing_runs(started_by_hand: tuple[Lab, httpx.As
 async def test_a_run_that_fails_is_500_with_its_reason(tmp_path: Path):
     script = starts_the_agent(MAYFLY_JOB="main:fail")
     async with a_lab(tmp_path / "disks", a_world(script, address="gpu-ip", status="RUNNING")) as lab:
-        ip = (await lab.address())["address"]
-        async with httpx.AsyncClient(base_url=f"http://{ip}:8000", timeout=30) as client:
+        async with a_person(lab) as client:
             await until_healthy(client)
             failed = await client.get("/run", headers=BY_HAND)
         assert failed.status_code == 500
@@ -75,8 +73,7 @@ async def test_a_run_that_fails_is_500_with_its_reason(tmp_path: Path):
 async def test_while_a_run_holds_the_lease_a_person_must_wait(lab: Lab):
     running = asyncio.create_task(lab.run("main:outlast", params={"until": str(lab.disk / "go-on")}))
     await lab.until(lambda: lab.output == "at work\n")
-    ip = (await lab.address())["address"]
-    async with httpx.AsyncClient(base_url=f"http://{ip}:8000") as client:
+    async with a_person(lab) as client:
         refused = await client.get("/run", headers=BY_HAND)
     assert refused.status_code in {409, 500}, refused.text
     (lab.disk / "go-on").touch()

@@ -12,7 +12,7 @@ from orchestrator.errors import BadUsage
 from orchestrator.lease import Phase
 from orchestrator.policy import Patience, seconds
 from orchestrator.run import Outcome
-from orchestrator.settings import read_settings
+from orchestrator.settings_reading import read_settings
 from tests.journeys.lab import IMPATIENT
 from tests.journeys.making import WORKER, MakingLab, a_making_lab
 from tests.journeys.sweeping import killed_at, run_out, sweep

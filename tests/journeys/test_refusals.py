@@ -13,6 +13,7 @@ from orchestrator.errors import BadUsage, Forbidden, NotFound
 from orchestrator.lease import Lease, Phase
 from orchestrator.policy import minutes
 from orchestrator.run import Outcome
+from orchestrator.settings import Auth
 from tests.journeys.lab import IMPATIENT, MUTATIONS, Lab, a_lab, a_world, in_phase
 
 
@@ -138,7 +139,7 @@ async def test_an_agent_key_that_cannot_be_read_is_an_error_that_names_it(tmp_pa
     secrets = (SecretSeed("mayfly-agent-key", versions=("k",), denied=True),) if denied else ()
     async with a_lab(tmp_path, replace(a_world(), secrets=secrets)) as lab:
         with pytest.raises(Forbidden if denied else NotFound, match="mayfly-agent-key"):
-            await lab.run("main:run")
+            await lab.run("main:run", auth=Auth.API_KEY)
         assert lab.requests(*MUTATIONS) == []
         await lab.all_is_well()
 

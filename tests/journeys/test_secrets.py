@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from gcp_emulator.caller import caller_email
 from gcp_emulator.exports import demo_exports, exports
 from gcp_emulator.seed import SecretSeed, Seed
 from tests.e2e.boots import startup_script
@@ -16,7 +17,7 @@ from tests.journeys.planted import AGENT_KEY, EXCHANGE, WRONG_KEY, Arguments, fi
 from tests.journeys.webhook import SECRET, a_chat
 
 HAS_IT = ["sh", "-c", "test -n \"$EXCHANGE_KEY\" && echo 'I have it' && sleep 0.3"]
-TOKEN = "ya29."  # how every access token begins, Google's and the emulator's
+TOKENS = ("ya29.", "eyJhbGciOi")  # how access tokens begin, and signed ones; Google's and the emulator's
 
 
 def a_world_with_secrets() -> Seed:
@@ -24,6 +25,7 @@ def a_world_with_secrets() -> Seed:
     world = a_world(startup_script())
     machine = world.instances[0]
     metadata = {**machine.metadata, "mayfly-secrets": "EXCHANGE_KEY=exchange-key"}
+    metadata |= {"mayfly-auth": "both", "mayfly-callers": caller_email("demo")}
     secrets = (SecretSeed("mayfly-agent-key", versions=(AGENT_KEY,)), SecretSeed("exchange-key", versions=(EXCHANGE,)))
     return replace(world, instances=(replace(machine, metadata=metadata),), secrets=secrets)
 
@@ -38,21 +40,23 @@ async def test_no_planted_secret_turns_up_anywhere(tmp_path: Path) -> None:
             cut_off = await mayfly(
                 lab, cwd, "run", "main:power_off", "--out", str(tmp_path / "out"), NOTIFY_URL=chat.url
             )
-            refused = await mayfly(lab, cwd, "run", "main:run", AGENT_KEY=WRONG_KEY, NOTIFY_URL=chat.url)
+            refused = await mayfly(
+                lab, cwd, "run", "main:run", AUTH="api-key", AGENT_KEY=WRONG_KEY, NOTIFY_URL=chat.url
+            )
         cloud = await shown_by_the_cloud(lab)
-        on_disk = files_with(lab.disk, TOKEN)
+        on_disk = files_with(lab.disk, *TOKENS)
     assert [succeeded.code, cut_off.code, refused.code] == [0, 5, 4]
     assert "I have it" in succeeded.said, "the job did get its secret"
     assert "about to fail" in on_a_terminal
     assert "does not accept our key" in refused.said
     assert chat.posts, "the webhook was used"
     for said in (succeeded.said, on_a_terminal, cut_off.said, refused.said, cloud, *chat.texts):
-        assert found_in(said, TOKEN, SECRET) == []
-    assert files_with(tmp_path / "out", TOKEN, SECRET) == {}
+        assert found_in(said, *TOKENS, SECRET) == []
+    assert files_with(tmp_path / "out", *TOKENS, SECRET) == {}
     assert on_disk == {"etc/mayfly/agent.env": 0o600}
     for program in (b"curl", b"vm_agent", b"I have it"):
         assert any(program in line for line in arguments.seen), f"nobody looked while {program!r} ran"
-    assert [line for line in arguments.seen if found_in(line, TOKEN, SECRET)] == []
+    assert [line for line in arguments.seen if found_in(line, *TOKENS, SECRET)] == []
 
 
 async def seen_on_a_terminal(lab: Lab, cwd: Path, *words: str, **variables: str) -> str:

@@ -13,7 +13,8 @@ from orchestrator.events import Event, PhaseStarted
 from orchestrator.lease import AddressPolicy, Lease, Phase, read_lease
 from orchestrator.policy import seconds
 from orchestrator.swept import Standing, SweepReceipt
-from tests.journeys.lab import API_KEY, IMPATIENT, Lab, a_lab, a_world
+from tests.journeys.by_hand import BY_HAND, a_person
+from tests.journeys.lab import IMPATIENT, Lab, a_lab, a_world
 from tests.journeys.sweeping import Killed, abandoned_at, all_is_given_back, killed_at, left_lease, run_out, sweep
 
 RUNGS = {
@@ -235,9 +236,8 @@ async def test_a_dry_run_says_what_a_sweep_would_do_and_changes_nothing(lab: Lab
 async def test_a_claim_that_is_older_than_what_the_agent_has_heard_stops_nothing(lab: Lab):
     """Somebody newer has spoken to it, whatever the metadata says: it is his."""
     await abandoned_at(lab, "invoke")
-    ip = (await lab.address())["address"]
-    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY, "Mayfly-Epoch": "99999999999"}) as client:
-        (await client.get(f"http://{ip}:8000/")).raise_for_status()
+    async with a_person(lab, **BY_HAND, **{"Mayfly-Epoch": "99999999999"}) as client:
+        (await client.get("/")).raise_for_status()
     receipt = await sweep(lab)
     assert (receipt.exit_code, receipt.findings[0].owed) == (7, True)
     assert lab.requests("instances.stop") == []

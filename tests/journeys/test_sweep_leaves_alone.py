@@ -13,10 +13,11 @@ from orchestrator.events import Event, PhaseStarted
 from orchestrator.lease import Found, Phase
 from orchestrator.policy import seconds
 from orchestrator.swept import Standing, SweepReceipt
+from tests.journeys.by_hand import BY_HAND, a_person, published, trusting_it_alone
 from tests.journeys.command import begin
-from tests.journeys.lab import API_KEY, IMPATIENT, Lab, a_lab, a_world
+from tests.journeys.lab import IMPATIENT, Lab, a_lab, a_world
 from tests.journeys.sweeping import abandoned_at, left_lease, run_out, sweep
-from vm_agent.protocol import START_MEDIA_TYPE
+from vm_agent.protocol import CERTIFICATE_NAME, START_MEDIA_TYPE
 
 
 def changes(lab: Lab, since: int = 0) -> list[str]:
@@ -31,9 +32,8 @@ def the_only(receipt: SweepReceipt) -> tuple[Standing, str]:
 
 async def on_the_agent(lab: Lab, method: str, path: str) -> httpx.Response:
     """As a person with `curl` and the key."""
-    ip = (await lab.address())["address"]
-    async with httpx.AsyncClient(headers={"X-API-Key": API_KEY}) as client:
-        return (await client.request(method, f"http://{ip}:8000{path}")).raise_for_status()
+    async with a_person(lab, **BY_HAND) as client:
+        return (await client.request(method, path)).raise_for_status()
 
 
 async def test_incident_15_a_live_run_goes_on_though_its_lease_ran_out_long_ago(lab: Lab):
@@ -67,13 +67,16 @@ async def test_a_run_that_outlived_its_orchestrator_is_waited_for_and_then_its_v
 async def test_a_run_that_began_between_the_question_and_the_claim_goes_on(lab: Lab):
     """With the lease run out, anybody with the key may start one; only our claim shuts that door."""
     before = await abandoned_at(lab, "invoke")
-    ip, begun = (await lab.address())["address"], []
-    by_hand = {"X-API-Key": API_KEY, "Idempotency-Key": "by-hand", "Content-Type": START_MEDIA_TYPE}
+    ip, publication = (await lab.address())["address"], await published(lab)
+    begun: list[int] = []
+    by_hand = {**BY_HAND, "Idempotency-Key": "by-hand", "Content-Type": START_MEDIA_TYPE}
     order = {"job": {"function": "main:outlast"}, "params": {"until": str(lab.disk / "go-on")}}
 
     def tell(event: Event) -> None:
         if isinstance(event, PhaseStarted) and event.name.endswith(" claim"):
-            reply = httpx.post(f"http://{ip}:8000/run", headers=by_hand, json=order)
+            with httpx.Client(verify=trusting_it_alone(publication), headers=by_hand) as client:
+                name = {"sni_hostname": CERTIFICATE_NAME}
+                reply = client.post(f"https://{ip}:8000/run", json=order, extensions=name)
             begun.append(reply.status_code)
 
     receipt = await asyncio.to_thread(lambda: asyncio.run(sweep(lab, tell=tell)))  # the cloud goes on meanwhile
@@ -113,8 +116,8 @@ async def test_a_silent_agent_that_was_never_asked_has_no_run(lab: Lab):
 
 async def test_an_agent_whose_key_we_do_not_have_counts_as_silent(lab: Lab):
     await abandoned_at(lab, "invoke")
-    assert the_only(await sweep(lab, agent_key="another-key"))[0] is Standing.LIVE
-    assert the_only(await sweep(lab, agent_key_secret="no-such-secret"))[0] is Standing.LIVE
+    assert the_only(await sweep(lab, auth="api-key", agent_key="another-key"))[0] is Standing.LIVE
+    assert the_only(await sweep(lab, auth="api-key", agent_key_secret="no-such-secret"))[0] is Standing.LIVE
     assert (await sweep(lab)).exit_code == 0
 
 

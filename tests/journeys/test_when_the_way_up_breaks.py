@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.policy import seconds
 from orchestrator.run import Outcome, Receipt
+from orchestrator.settings import Auth
 from tests.contract.wires import Asked, passed_on, serving
 from tests.journeys.lab import IMPATIENT, Lab, a_lab, a_world, starts_the_agent
 
@@ -89,7 +90,7 @@ async def test_a_change_that_google_forgets_is_not_asked_for_for_ever(lab: Lab):
 
 async def test_a_key_that_the_agent_does_not_know_is_exit_4(tmp_path: Path):
     async with a_lab(tmp_path, a_world(starts_the_agent("another-key"))) as lab:
-        receipt = await lab.run("main:run")
+        receipt = await lab.run("main:run", auth=Auth.API_KEY)
         assert (receipt.outcome, receipt.exit_code) == (Outcome.AGENT_FAULT, 4)
         assert "AGENT_KEY" in receipt.detail
         assert "the-journeys-key" not in receipt.detail

@@ -20,7 +20,7 @@ from orchestrator.ports import Clock, Machines
 from orchestrator.seen import RESERVED_FOR_A_RUN, AccessConfig, Address, Machine
 from tests.simulation.faults import Sender
 from tests.simulation.universe import Universe
-from vm_agent.protocol import LEASE_ATTRIBUTE, BootReport
+from vm_agent.protocol import LEASE_ATTRIBUTE
 
 Json = dict[str, Any]
 OK = 200
@@ -139,9 +139,9 @@ class SimulatedMachines:
                 raise
             raise Conflict(f"{machine.name} is on, and takes no time limit.") from refusal
 
-    async def boot_report(self, machine: Machine) -> BootReport | None:
-        """startup.sh is not simulated, and says nothing."""
-        del machine
+    async def published(self, machine: Machine, attribute: str) -> str | None:
+        """startup.sh is not simulated, and says nothing; nor are the agents' certificates."""
+        del machine, attribute
         await asyncio.sleep(0)
         return None
 

@@ -18,7 +18,8 @@ from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.schedule import Schedule
 from vm_agent.agent import Agent
 from vm_agent.app import behind_the_door, make_face
-from vm_agent.auth import ApiKey
+from vm_agent.attempts import Attempts
+from vm_agent.auth import ApiKeys
 from vm_agent.deadman import Deadman
 from vm_agent.ending import CUT_OFF, Verdict
 from vm_agent.fence import Fence
@@ -267,7 +268,8 @@ class Guest:
             power=self,
             deadman=deadman,
             metadata=metadata,
-            credentials=[ApiKey(API_KEY)],
+            credentials=[ApiKeys([API_KEY])],
+            attempts=Attempts(self.around.loop.time),
             version="simulated",
         )
 

@@ -22,10 +22,10 @@ class MetadataWire(Metadata):
         object.__setattr__(self, "_instance", instance)
         object.__setattr__(self, "_asked", ask)
 
-    async def _get(self, path: str) -> _Answer:
+    async def _exchange(self, method: str, path: str, body: bytes) -> _Answer:
         where, _, query = path.partition("?")
         asked = dict(parse_qsl(query))
-        request = Request("GET", f"/computeMetadata/v1/{where}", asked, {"metadata-flavor": "Google"})
+        request = Request(method, f"/computeMetadata/v1/{where}", asked, {"metadata-flavor": "Google"}, body)
         reply = await self._asked(self._instance, request)  # type: ignore[attr-defined]
         tag = next((value for name, value in reply.headers.items() if name.lower() == "etag"), "")
         return _Answer(reply.status, reply.body.decode(), tag)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from gcp_emulator.seed import DEMO_ADDRESS, DEMO_INSTANCE, DEMO_PROJECT, DEMO_REGION, DEMO_TEMPLATE, DEMO_ZONE
 from orchestrator.agent_client import AgentClient
+from orchestrator.agent_credentials import ApiKey
 from orchestrator.drive import drive
 from orchestrator.errors import MayflyError
 from orchestrator.google_calls import Place
@@ -15,6 +16,7 @@ from orchestrator.lease import Lease
 from orchestrator.policy import Policy
 from orchestrator.ports import Addresses, Agent, Clock, Creation, Leases, Machines, Output
 from orchestrator.run import OnInterrupt, Receipt, Run
+from orchestrator.seen import Machine
 from orchestrator.settings import Settings
 from orchestrator.wiring import make_run
 from tests.simulation.agent_door import AgentDoor
@@ -69,13 +71,14 @@ class SimulatedWorld:
             self.machines = self.creation = SimulatedCreation(self.cloud, self.clock, state, universe.scheduling)
         self.addresses: Addresses = SimulatedAddresses(self.cloud, self.machines)
         self._door, self._clients = door, dict[str, AgentClient]()
-        self.agent: Callable[[str], Agent] = self._client
-        self.output: Callable[[str], Output] = self._client
+        self.agent: Callable[[Machine, str], Agent] = self._client
+        self.output: Callable[[Machine, str], Output] = self._client
         self.tell: Callable[[object], None] = lambda _: None
 
-    def _client(self, ip: str) -> AgentClient:
+    def _client(self, _: Machine, ip: str) -> AgentClient:
         if ip not in self._clients:
-            self._clients[ip] = AgentClient(f"http://{ip}:8000", API_KEY, self.policy, self.clock, self._door)
+            url = f"http://{ip}:8000"  # neither handshakes nor identity tokens are simulated
+            self._clients[ip] = AgentClient(url, ApiKey(API_KEY), self.policy, self.clock, transport=self._door)
         return self._clients[ip]
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from vm_agent import gpu, policy
-from vm_agent.auth import ApiKey, Caller
+from vm_agent.auth import ApiKeys, Caller, NotProven
 from vm_agent.door import Door
 from vm_agent.gpu import ChildProbe, NoGpu
 from vm_agent.identity import Identity, Metadata, NoMetadata, boot_id, find_metadata
 from vm_agent.protocol import CommandJob, FunctionJob, Mode
 from vm_agent.settings import BadSetting, from_environment
+
+WITH_A_KEY = {"MAYFLY_AUTH": "api-key", "MAYFLY_API_KEY": "k"}
 
 
 @asynccontextmanager
@@ -111,7 +113,7 @@ def test_incident_14_a_gpu_that_cannot_allocate_is_said_not_to_work(monkeypatch:
 
 
 def test_the_default_jobs_are_the_originals() -> None:
-    settings = from_environment({"MAYFLY_API_KEY": "k"})
+    settings = from_environment(WITH_A_KEY)
     assert settings.jobs == {mode: FunctionJob(function=f"main:{mode}") for mode in Mode}
     assert (settings.port, settings.state, settings.app) == (8000, Path("/var/lib/mayfly"), Path("/opt/mayfly/src"))
 
@@ -124,34 +126,62 @@ def test_the_default_jobs_are_the_originals() -> None:
     ],
 )
 def test_a_default_job_serves_both_modes(spec: str, job: object) -> None:
-    assert from_environment({"MAYFLY_API_KEY": "k", "MAYFLY_JOB": spec}).jobs == {Mode.RUN: job, Mode.TEST: job}
+    assert from_environment({**WITH_A_KEY, "MAYFLY_JOB": spec}).jobs == {Mode.RUN: job, Mode.TEST: job}
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"MAYFLY_API_KEY": ""}, {"MAYFLY_JOB": "un'closed"}, {"AGENT_PORT": "70000"}, {"MAYFLY_STOP_GRACE_SECONDS": "-1"}],
+    [
+        {"MAYFLY_AUTH": "none"},
+        {"MAYFLY_API_KEY": " \n "},
+        {"MAYFLY_AUTH": "id-token"},
+        {"MAYFLY_AUTH": "id-token", "MAYFLY_CALLERS": " , "},
+        {"MAYFLY_AUTH": "id-token", "MAYFLY_CALLERS": "everybody"},
+        {"MAYFLY_AUTH": "both"},
+        {"MAYFLY_AUTH": "both", "MAYFLY_CALLERS": "a@b.c", "MAYFLY_API_KEY": ""},
+        {"MAYFLY_JOB": "un'closed"},
+        {"AGENT_PORT": "70000"},
+        {"MAYFLY_STOP_GRACE_SECONDS": "-1"},
+    ],
 )
 def test_a_wrong_setting_is_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(BadSetting):
-        from_environment({"MAYFLY_API_KEY": "k", **wrong})
+        from_environment({**WITH_A_KEY, **wrong})
 
 
 def test_an_emulated_machine_keeps_to_its_folder(tmp_path: Path) -> None:
-    settings = from_environment({"MAYFLY_API_KEY": "k", "MAYFLY_ROOT": str(tmp_path)})
+    settings = from_environment({**WITH_A_KEY, "MAYFLY_ROOT": str(tmp_path)})
     assert settings.emulated
     assert settings.state.is_relative_to(tmp_path)
     assert settings.app.is_relative_to(tmp_path)
 
 
+def test_without_a_word_on_it_callers_show_tokens() -> None:
+    settings = from_environment({"MAYFLY_CALLERS": "a@x.org, b@x.org\tc@x.org", "MAYFLY_API_KEY": "left over"})
+    assert settings.callers == {"a@x.org", "b@x.org", "c@x.org"}
+    assert settings.api_keys == ()
+    assert settings.certs_url == "https://www.googleapis.com/oauth2/v3/certs"
+
+
+def test_both_ways_may_be_open_and_each_key_has_its_line() -> None:
+    settings = from_environment(
+        {"MAYFLY_AUTH": "both", "MAYFLY_CALLERS": "a@x.org", "MAYFLY_API_KEY": "new one\r\n\n old "}
+    )
+    assert (settings.callers, settings.api_keys) == ({"a@x.org"}, ("new one", "old"))
+    assert from_environment({**WITH_A_KEY, "MAYFLY_CALLERS": "a@x.org"}).callers is None
+
+
 async def test_only_the_right_key_opens() -> None:
-    key = ApiKey("open sesame")
-    assert await key.check({"X-API-Key": "open sesame"}) == Caller("API key")
+    key = ApiKeys(["open sesame"])
+    assert await key.check({"X-API-Key": "open sesame"}) == Caller("API key 1")
     for wrong in ("", "open", "open sesame ", "öpen"):
-        assert await key.check({"X-API-Key": wrong}) is None
+        with pytest.raises(NotProven):
+            await key.check({"X-API-Key": wrong})
 
 
 def test_there_is_no_agent_without_a_way_to_authenticate() -> None:
-    with pytest.raises(ValueError, match="everybody"):
-        ApiKey(" ")
+    for keys in ([], [" "], ["right", ""]):
+        with pytest.raises(ValueError, match="everybody"):
+            ApiKeys(keys)
     with pytest.raises(ValueError, match="without a way to authenticate"):
-        Door(None, credentials=[], fence=None, heard=None)  # type: ignore[arg-type]
+        Door(None, credentials=[], attempts=None, fence=None, heard=None)  # type: ignore[arg-type]

@@ -635,7 +635,8 @@ def an_attempt(stage: Stage, number: int, state: State, meaning: str | None = No
 async def begin_by_hand(stage: Stage, key: str, epoch: int = 0) -> None:
     """Somebody with our key asks the agent for a run."""
     [vm] = [vm for vm in stage.universe.cloud.world.instances.values() if vm.name == DEMO_INSTANCE]
-    agent = stage.orchestrator("a person").world.agent(vm.internal_ip)
+    person = stage.orchestrator("a person").world
+    agent = person.agent(await person.machines.look(vm.name), vm.internal_ip)
     await agent.start(key, epoch, Mode.RUN, StartRequest(job=None, params={}, timeout_seconds=300))
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from orchestrator.errors import BadUsage, Exit
 from orchestrator.lease import AddressPolicy
 from orchestrator.run import Reach
-from orchestrator.settings import Settings, read_settings
+from orchestrator.settings import Settings
+from orchestrator.settings_reading import read_settings
 from orchestrator.settings_table import settings_table
 from orchestrator.spans import parse_duration
 from orchestrator.sweep_settings import SweepSettings

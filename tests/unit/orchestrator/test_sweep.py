@@ -9,6 +9,7 @@ import pytest
 
 from gcp_emulator.seed import DEMO_INSTANCE, DEMO_ZONE
 from orchestrator.agent_client import AgentClient
+from orchestrator.agent_credentials import ApiKey
 from orchestrator.errors import BadUsage
 from orchestrator.events import PhaseStarted
 from orchestrator.lease import AddressPolicy, Found, Lease, Phase
@@ -215,7 +216,8 @@ async def test_a_run_that_begins_between_the_question_and_the_claim_goes_on_unde
 async def test_a_claim_older_than_what_the_agent_has_heard_stops_nothing(stage: Stage) -> None:
     left = await abandoned(stage)
     person = stage.orchestrator("somebody later")
-    await person.world.agent(stage.universe.machine().internal_ip).greet(left.epoch + 1000)
+    vm = await person.world.machines.look(DEMO_INSTANCE)
+    await person.world.agent(vm, vm.internal_ip).greet(left.epoch + 1000)
     receipt = await stage.sweep()
     assert (the_vm(receipt).owed, receipt.exit_code, done_by_us(stage)) == (True, 7, [])
     assert the_vm(receipt).standing is Standing.ABANDONED
@@ -241,7 +243,9 @@ async def test_an_agent_that_does_not_know_our_key_counts_as_silent_and_that_is_
     await abandoned(stage)
     actor = stage.orchestrator("sweep")
     world = actor.world
-    world.agent = lambda ip: AgentClient(f"http://{ip}:8000", "another-key", world.policy, world.clock, actor._door)
+    world.agent = lambda _, ip: AgentClient(
+        f"http://{ip}:8000", ApiKey("another-key"), world.policy, world.clock, transport=actor._door
+    )
     assert (await stage.sweep(by=actor)).exit_code == 0
     assert "WARNING The agent on gpu-vm counts as silent: " in stage.notes()
     assert "stop" in stage.changes()
