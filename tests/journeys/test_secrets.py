@@ -48,7 +48,7 @@ async def test_no_planted_secret_turns_up_anywhere(tmp_path: Path) -> None:
     assert [succeeded.code, cut_off.code, refused.code] == [0, 5, 4]
     assert "I have it" in succeeded.said, "the job did get its secret"
     assert "about to fail" in on_a_terminal
-    assert "does not accept our key" in refused.said
+    assert "must hold a key that the VM reads" in refused.said
     assert chat.posts, "the webhook was used"
     for said in (succeeded.said, on_a_terminal, cut_off.said, refused.said, cloud, *chat.texts):
         assert found_in(said, *TOKENS, SECRET) == []
