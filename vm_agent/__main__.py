@@ -101,6 +101,7 @@ async def _credentials(settings: Settings, metadata: Metadata | NoMetadata) -> l
     ways: list[Credential] = [ApiKeys(settings.api_keys)] if settings.api_keys else []
     if settings.callers is not None:
         keys = GoogleKeys(partial(fetch_keys, settings.certs_url), lambda: MachineClock().now().timestamp())
+        keys.prepare()
         ways.append(IdToken(keys, await _audience(metadata), settings.callers))
     return ways
 

@@ -8,6 +8,7 @@ import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import jwt
@@ -42,7 +43,12 @@ class GoogleKeys:
         self._good_until = self._next_fetch = -math.inf
         self._failed = ""  # how the last fetch did, if it did
         self._fetching = asyncio.Lock()
+        self._ahead: asyncio.Task[None] | None = None
         self._jws = jwt.PyJWS(algorithms=[ALGORITHM])
+
+    def prepare(self) -> None:
+        """Begin to fetch them, so that the first token need not wait."""
+        self._ahead = asyncio.create_task(self._fetch_ahead())
 
     async def claims(self, token: str, audience: str) -> Mapping[str, Any]:
         """What Google says in this token, once its signature, issuer, audience and times hold. BadToken, NoKeys.
@@ -55,6 +61,11 @@ class GoogleKeys:
         except (jwt.PyJWTError, ValueError) as problem:
             raise BadToken(f"its signature does not hold: {problem}") from problem
         return _checked(payload, audience, self._now())
+
+    async def _fetch_ahead(self) -> None:
+        with suppress(NoKeys):  # whoever needs them asks again
+            async with self._fetching:
+                await self._refresh()
 
     async def _key(self, key_id: str) -> jwt.PyJWK:
         if not self._has(key_id):

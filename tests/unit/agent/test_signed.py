@@ -153,6 +153,29 @@ async def test_keys_are_fetched_once_for_many_tokens():
     assert google.asked == 1
 
 
+async def test_keys_that_are_fetched_ahead_are_there_when_the_first_token_comes():
+    google = Google(ours)
+    keys = google.keys()
+    google.answers.clear()
+    keys.prepare()
+    await asyncio.sleep(0)
+    asking = asyncio.create_task(keys.claims(ours.token(), AUDIENCE))
+    google.answers.set()
+    await asking
+    assert google.asked == 1
+
+
+async def test_keys_that_cannot_be_had_ahead_are_asked_for_again():
+    google = Google(ours)
+    google.body = OSError("no network yet")
+    keys = google.keys()
+    keys.prepare()
+    await asyncio.sleep(0)
+    google.body = key_set(ours)
+    google.now += signed.RETRY_SECONDS
+    assert await keys.claims(ours.token(), AUDIENCE)
+
+
 async def test_keys_are_fetched_again_after_hours():
     google = Google(ours)
     keys = google.keys()
