@@ -17,9 +17,8 @@ CERTS_URL = "https://www.googleapis.com/oauth2/v3/certs"  # where they are publi
 ISSUERS = frozenset({"accounts.google.com", "https://accounts.google.com"})
 ALGORITHM = "RS256"  # the only one that Google signs these with; what a token says of itself counts for nothing
 SKEW_SECONDS = 30.0  # how far our clock and Google's may be apart
-KEYS_SECONDS = (
-    6 * 3600.0
-)  # how long keys are kept: Google changes them about daily, and publishes a new one long before
+KEYS_SECONDS = 6 * 3600.0  # until keys are fetched anew: Google changes them about daily, and shows new ones before
+KEYS_SECONDS_MAX = 24 * 3600.0  # how long they do if that fails: no long run is lost because Google is not there
 REFRESH_SECONDS = 60.0  # between two fetches for the sake of a key that we do not know: anybody can make up a name
 RETRY_SECONDS = 1.0  # after a fetch that failed
 _NO_TIME = 1e12  # unix seconds: the year 33658
@@ -40,15 +39,16 @@ class GoogleKeys:
         self._fetch = fetch  # the JWK set of /oauth2/v3/certs; may raise anything
         self._now = now  # unix seconds
         self._keys: Mapping[str, jwt.PyJWK] = {}
-        self._good_until = self._next_fetch = -math.inf
+        self._renew_at = self._good_until = self._next_fetch = -math.inf
         self._failed = ""  # how the last fetch did, if it did
         self._fetching = asyncio.Lock()
         self._ahead: asyncio.Task[None] | None = None
         self._jws = jwt.PyJWS(algorithms=[ALGORITHM])
 
     def prepare(self) -> None:
-        """Begin to fetch them, so that the first token need not wait."""
-        self._ahead = asyncio.create_task(self._fetch_ahead())
+        """Begin to fetch them, so that no token need wait for it."""
+        if self._ahead is None or self._ahead.done():
+            self._ahead = asyncio.create_task(self._fetch_ahead())
 
     async def claims(self, token: str, audience: str) -> Mapping[str, Any]:
         """What Google says in this token, once its signature, issuer, audience and times hold. BadToken, NoKeys.
@@ -68,6 +68,8 @@ class GoogleKeys:
                 await self._refresh()
 
     async def _key(self, key_id: str) -> jwt.PyJWK:
+        if self._has(key_id) and self._now() >= self._renew_at:
+            self.prepare()
         if not self._has(key_id):
             async with self._fetching:
                 if not self._has(key_id):  # nobody has fetched it while we waited
@@ -92,7 +94,8 @@ class GoogleKeys:
             self._next_fetch = self._now() + RETRY_SECONDS
             raise NoKeys(f"Google's keys cannot be fetched: {self._failed}") from problem
         now, self._failed = self._now(), ""
-        self._good_until, self._next_fetch = now + KEYS_SECONDS, now + REFRESH_SECONDS
+        self._renew_at, self._good_until = now + KEYS_SECONDS, now + KEYS_SECONDS_MAX
+        self._next_fetch = now + REFRESH_SECONDS
 
 
 def _keys_of(key_set: bytes) -> Mapping[str, jwt.PyJWK]:

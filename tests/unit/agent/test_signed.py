@@ -185,9 +185,29 @@ async def test_keys_are_fetched_again_after_hours():
     assert google.asked == 1
     google.now += 2
     google.body = key_set(newer)
+    google.answers.clear()
+    await keys.claims(ours.token(google.now), AUDIENCE)
+    await keys.claims(ours.token(google.now), AUDIENCE)
+    await asyncio.sleep(0)
+    google.answers.set()
+    await keys.claims(newer.token(google.now), AUDIENCE)
+    assert google.asked == 2, "once, and nobody waited for it"
     with pytest.raises(BadToken, match="none of Google's: 'k1'"):
         await keys.claims(ours.token(google.now), AUDIENCE)
-    assert google.asked == 2
+
+
+async def test_keys_do_for_a_day_if_google_is_out_of_reach_and_no_longer():
+    google = Google(ours)
+    keys = google.keys()
+    await keys.claims(ours.token(), AUDIENCE)
+    google.body = OSError("no route")
+    google.now += signed.KEYS_SECONDS_MAX - 1
+    for _ in range(3):
+        assert await keys.claims(ours.token(google.now), AUDIENCE)
+        await asyncio.sleep(0)
+    google.now += 2
+    with pytest.raises(NoKeys):
+        await keys.claims(ours.token(google.now), AUDIENCE)
 
 
 async def test_an_unknown_key_has_the_keys_fetched_once_a_minute_and_no_more():
