@@ -36,6 +36,7 @@ class RunningVm:
             "MAYFLY_CERTS_URL": f"{self.emulator.url}/oauth2/v3/certs",
             "MAYFLY_ROOT": str(root),
             "MAYFLY_POWEROFF": "true",
+            "MAYFLY_TLS": "off",  # its callers are the subject here
         }
 
     async def token(self, audience: str) -> str:

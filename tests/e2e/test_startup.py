@@ -95,7 +95,7 @@ def google(repository):
             "mayfly-port": str(free.getsockname()[1]),
             "mayfly-lease": json.dumps({"nonce": "x", "epoch": 1763700000, "key": "k"}),
         }
-        google.attributes |= {"mayfly-auth": "both", "mayfly-callers": CALLERS}
+        google.attributes |= {"mayfly-auth": "both", "mayfly-callers": CALLERS, "mayfly-tls": "off"}
         google.secrets = {"mayfly-agent-key/versions/latest": b"the-key"}
         free.close()
         yield google
@@ -118,6 +118,7 @@ async def test_the_first_boot_ends_with_an_agent_that_is_kept_alive(vm, google):
 
     assert (agent["MAYFLY_AUTH"], agent["MAYFLY_CALLERS"]) == ("both", CALLERS)
     assert agent["MAYFLY_API_KEY"].split() == ["the-key"]
+    assert agent["MAYFLY_TLS"] == "off"
     assert agent["MAYFLY_CERTS_URL"] == f"http://{google.host}/certs"
     assert agent["EXCHANGE"] == 'line one\nline "two" \\ $HOME `id`'
     assert agent["MAYFLY_JOB"] == "trade:run"
