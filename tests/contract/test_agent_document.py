@@ -23,9 +23,9 @@ seed = 20
 max-examples = 8
 database = "none"
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "401", "404", "409", "412", "422", "500"]
+expected-statuses = ["2xx", "401", "404", "409", "412", "422", "429", "500"]
 [checks.negative_data_rejection]
-expected-statuses = ["400", "401", "404", "405", "409", "412", "413", "422"]
+expected-statuses = ["400", "401", "404", "405", "409", "412", "413", "422", "429"]
 [[operations]]  # the plain form: 500, as JSON and not as a problem, says that the job failed
 include-path-regex = "^/(run|test)$"
 include-method = "GET"
