@@ -47,6 +47,14 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._leave = leave
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn, which leaves a handshake a minute: a silent one may take no longer than a silent head."""
+        loop = asyncio.get_running_loop()
+        if self.config.ssl:
+            create = partial(loop.create_server, ssl_handshake_timeout=policy.REQUEST_HEAD_SECONDS)
+            loop.create_server = create  # type: ignore[method-assign] # uvicorn has no setting for it
+        await super().startup(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by uvicorn, on a signal."""
         log.info("%s: leaving", signal.Signals(sig).name)

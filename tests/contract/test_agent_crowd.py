@@ -13,6 +13,9 @@ import pytest
 from tests.contract.agent_at_work import KEY, agent_process, an_agent, finished, result_of, start, write_main
 from tests.contract.test_agent_callers import a_head, connected, held, serving
 from vm_agent import policy
+from vm_agent.app import create_app
+from vm_agent.certificate import of_this_boot
+from vm_agent.serving import Server, listen
 
 Connections = list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
 
@@ -167,6 +170,23 @@ async def test_a_stranger_who_asks_on_and_on_and_never_listens_is_cut_off(
         with pytest.raises(ConnectionError):
             await asyncio.wait_for(ask_on(), 30)
         assert (await client.get("/")).status_code == 200
+
+
+async def test_a_handshake_that_does_not_come_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "REQUEST_HEAD_SECONDS", 0.3)
+    agent, listening = an_agent(tmp_path), await listen("127.0.0.1", 0)
+    server = Server(create_app(agent), agent.runs.leave, of_this_boot(tmp_path / "keys", "boot-1").file)
+    serving_on = asyncio.create_task(server.serve([listening]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_connection(*listening.getsockname()[:2])
+    async with asyncio.timeout(20):
+        assert await reader.read() == b""
+    writer.close()
+    server.should_exit = True
+    await serving_on
 
 
 async def test_the_agent_may_open_as_many_files_as_it_takes_connections(tmp_path: Path) -> None:
