@@ -115,6 +115,11 @@ def caller_email(project: str) -> str:
     return f"mayfly-orchestrator@{project}.iam.gserviceaccount.com"
 
 
+def vm_email(project: str) -> str:
+    """Give the service account of VMs that are made from the demo's template."""
+    return f"mayfly-vm@{project}.iam.gserviceaccount.com"
+
+
 def demo_seed(startup_script: str, *, api_key: str, metadata: Mapping[str, str] | None = None) -> Seed:
     """Build the demo's world: a stopped GPU-less `gpu-vm`, a template of the like, the free address `gpu-ip`, a key."""
     attributes = {
@@ -128,6 +133,9 @@ def demo_seed(startup_script: str, *, api_key: str, metadata: Mapping[str, str] 
         "disks": [{"boot": True, "autoDelete": True}],
         "networkInterfaces": [{"network": f"projects/{DEMO_PROJECT}/global/networks/default"}],
         "metadata": {"items": [{"key": key, "value": value} for key, value in attributes.items()]},
+        "serviceAccounts": [
+            {"email": f"mayfly-vm@{DEMO_PROJECT}.iam.gserviceaccount.com", "scopes": ["cloud-platform"]}
+        ],
     }
     return Seed(
         instances=(InstanceSeed(DEMO_INSTANCE, metadata=attributes, labels={"mayfly": "managed"}),),

@@ -26,8 +26,10 @@ from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
 from vm_agent.google_keys import fetch_keys
 from vm_agent.gpu import ChildProbe
+from vm_agent.guard import own_names
 from vm_agent.hold import Banner
 from vm_agent.identity import GooglesWord, Identity, Metadata, NoMetadata
+from vm_agent.job_user import let_pass
 from vm_agent.ledger import Ledger, LostLedger
 from vm_agent.power import PowerButton
 from vm_agent.problems import LedgerLost
@@ -37,8 +39,7 @@ from vm_agent.pulse import PulseFile
 from vm_agent.runs import Runs
 from vm_agent.settings import BadSetting, Settings, from_environment
 from vm_agent.signed import GoogleKeys
-
-METADATA_HOST = "169.254.169.254"
+from vm_agent.wall import METADATA_HOST, NoWall, Wall
 
 log = logging.getLogger("vm_agent")
 
@@ -46,11 +47,15 @@ log = logging.getLogger("vm_agent")
 def main() -> None:
     """Read the settings, take the port, serve until SIGTERM."""
     arguments = _arguments(sys.argv[1:])
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its comings and goings; ours say more
+    for chatter in ("uvicorn.error", "httpx"):  # their comings and goings; ours say more
+        logging.getLogger(chatter).setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         settings = from_environment()
         lock = _only_agent(settings.state)
+        serving.allow_open_files()
+        if settings.job_user:
+            let_pass(settings.state)
         asyncio.run(_serve(settings, arguments.host, settings.port if arguments.port is None else arguments.port))
         lock.close()
     except BadSetting as problem:
@@ -66,6 +71,8 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 async def _serve(settings: Settings, host: str | None, port: int) -> None:
+    if settings.job_wall:
+        await _stand(settings.job_wall)
     metadata = await _metadata(settings, host)
     address = host or await _address(metadata)
     certificate = await _certificate(settings, metadata)
@@ -77,6 +84,7 @@ async def _serve(settings: Settings, host: str | None, port: int) -> None:
     if certificate is None and settings.tls and not ip_address(address).is_loopback:
         raise BadSetting(f"no metadata server to publish a certificate with: {address} is not for plain HTTP")
     agent = _agent(settings, metadata, certificate, await _credentials(settings, metadata))
+    agent.names = settings.hosts | await own_names(metadata)
     log.info("listening on %s://%s:%s", "https" if certificate else "http", address, port)
     server = serving.Server(create_app(agent), agent.runs.leave, certificate.file if certificate else None)
     await server.serve(sockets=[listening])
@@ -141,6 +149,8 @@ def _agent(
         environment=settings.job_environment,
         boot_id=boot_id,
         stop_grace_seconds=settings.stop_grace_seconds,
+        user=settings.job_user,
+        wall=settings.job_wall,
         groups=None if settings.emulated else writable_group(),
     )
     return Agent(
@@ -155,6 +165,7 @@ def _agent(
         attempts=Attempts(clock.uptime),
         version=importlib.metadata.version("mayfly"),
         gpu_required=settings.gpu_required,
+        echo=settings.echo,
     )
 
 
@@ -165,6 +176,14 @@ def _ledger(path: Path) -> Ledger:
     except LedgerLost as problem:
         log.critical("%s", problem)
         return LostLedger(str(problem))
+
+
+async def _stand(wall: Wall) -> None:
+    """Now, and again before each run: who asked for it shall hear at once that it cannot be had."""
+    try:
+        await wall.stand()
+    except NoWall as problem:
+        raise BadSetting(f"MAYFLY_JOB_METADATA=deny: {problem}") from problem
 
 
 async def _metadata(settings: Settings, host: str | None) -> Metadata | NoMetadata:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from vm_agent import policy
 from vm_agent.attempts import Attempts
 from vm_agent.auth import Credential
 from vm_agent.deadman import Deadman
+from vm_agent.egress import Echo, must_be
 from vm_agent.fence import Fence
 from vm_agent.gpu import GpuProbe, NoGpu
 from vm_agent.problems import LedgerLost, NotReady
@@ -78,6 +79,8 @@ class Agent:
     attempts: Attempts
     version: str
     gpu_required: bool = False
+    echo: Echo | None = None
+    names: Collection[str] = ()  # besides "localhost" and any address
     _condition: Condition = Condition("starting", "recovery")
     _gpus: list[Gpu] | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -136,6 +139,11 @@ class Agent:
         """Raise NotReady unless a run could start now."""
         if (now := self.condition()).status != "ok":
             raise NotReady(f"{now.stage}: {now.detail or now.status}")
+
+    async def must_go_out_by(self, address: str) -> None:
+        """Raise WrongEgress unless that is this VM's own address, as all who can tell see it."""
+        looks = {"the metadata server": self.identity.egress_ip}
+        await must_be(address, looks | ({"the echo": self.echo.look} if self.echo else {}))
 
     async def _listen(self) -> None:
         """Hear what changes in the metadata: a lease renewed is a word, and the epoch of a new one counts at once."""

@@ -18,9 +18,10 @@ import ssl
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
+from ipaddress import ip_address
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 PROTOCOL = 1
 KEY_HEADER = "Idempotency-Key"
@@ -75,6 +76,14 @@ class _Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+def _canonical(text: str) -> str:
+    return str(ip_address(text))
+
+
+_IP = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+Ip = Annotated[str, AfterValidator(_canonical), WithJsonSchema(_IP)]
+
+
 class FunctionJob(_Wire):
     """A Python function, `module:function`, called with no argument or with a context."""
 
@@ -98,7 +107,8 @@ class StartRequest(BaseModel):
     job: Job | None = None  # None: the agent's own default for this mode
     params: dict[str, Any] = Field(default_factory=dict)
     timeout_seconds: Annotated[float, Field(gt=0, le=TIMEOUT_SECONDS_MAX)] | None = None
-    attempt: Annotated[int, Field(ge=1)] = 1
+    attempt: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    egress_ip: Ip | None = None  # the address it must go out by; another: 412
 
 
 class Progress(_Wire):
@@ -225,6 +235,7 @@ class Problem(_Wire):
     title: str
     status: int
     detail: str = ""
-    # bad-request | bad-range | too-large | key-reused | unauthorized | too-many-attempts | not-found | unknown-run |
-    # busy | attempt-refused | stale-epoch | lease-live | not-ready | internal
+    # bad-request | bad-range | too-large | too-slow | key-reused | unauthorized | too-many-attempts |
+    # wrong-host | not-found | unknown-run | busy | attempt-refused | stale-epoch | lease-live | wrong-egress |
+    # not-ready | crowded | internal
     code: str = ""

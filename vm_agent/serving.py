@@ -2,19 +2,20 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
-import h11
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vm_agent import policy
+from vm_agent.connections import Connection, Crowd
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            http=_Protocol,
+            http=partial(Connection, crowd=Crowd()),  # type: ignore[arg-type] # uvicorn only calls it
+            h11_max_incomplete_event_size=policy.HEAD_BYTES_MAX,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -45,40 +47,19 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._leave = leave
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn, which leaves a handshake a minute: a silent one may take no longer than a silent head."""
+        loop = asyncio.get_running_loop()
+        if self.config.ssl:
+            create = partial(loop.create_server, ssl_handshake_timeout=policy.REQUEST_HEAD_SECONDS)
+            loop.create_server = create  # type: ignore[method-assign] # uvicorn has no setting for it
+        await super().startup(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by uvicorn, on a signal."""
         log.info("%s: leaving", signal.Signals(sig).name)
         asyncio.get_running_loop().call_soon_threadsafe(self._leave)
         super().handle_exit(sig, frame)
-
-
-class _Protocol(H11Protocol):
-    """A connection on which no whole request head comes in time is closed: uvicorn itself would wait for ever."""
-
-    _too_late: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._mind_the_head()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._mind_the_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_minding()
-        super().connection_lost(exc)
-
-    def _mind_the_head(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
-            self._stop_minding()
-        elif self._too_late is None:
-            self._too_late = self.loop.call_later(policy.REQUEST_HEAD_SECONDS, self.transport.close)
-
-    def _stop_minding(self) -> None:
-        if self._too_late:
-            self._too_late.cancel()
-            self._too_late = None
 
 
 async def listen(host: str, port: int) -> socket.socket:
@@ -91,6 +72,14 @@ async def listen(host: str, port: int) -> socket.socket:
     listening.bind(address)
     listening.listen(128)
     return listening
+
+
+def allow_open_files() -> None:
+    """As many as policy says, where the system lets us."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed < policy.OPEN_FILES:
+        wanted = policy.OPEN_FILES if most == resource.RLIM_INFINITY else min(policy.OPEN_FILES, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _keep_alive(listening: socket.socket) -> None:

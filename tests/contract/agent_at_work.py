@@ -99,6 +99,7 @@ def an_agent(folder: Path, **changes: Any) -> Agent:
         "credentials": [ApiKeys([KEY])],
         "attempts": Attempts(clock.uptime),
         "version": "0",
+        "names": {"agent"},
     }
     return Agent(**{**parts, **changes})
 

@@ -141,8 +141,7 @@ async def test_a_secret_that_is_not_there_is_named_with_what_to_do(tmp_path: Pat
 @pytest.fixture
 async def making(tmp_path: Path, exchange: ExchangeServer) -> AsyncIterator[MakingLab]:
     """A VM is made for each run, and deleted with its disk."""
-    account = {"email": "mayfly-vm@demo.iam.gserviceaccount.com", "scopes": ["cloud-platform"]}
-    world = with_the_key(a_world_with_a_template(script_of(exchange), serviceAccounts=[account]))
+    world = with_the_key(a_world_with_a_template(script_of(exchange)))
     async with a_making_lab(tmp_path / "disks", world) as lab:
         yield lab
         await lab.all_is_well()
