@@ -65,7 +65,8 @@ class Proof:
         other = difference(claims, self._project, self._zone, self._machine)
         if other:
             raise self._wrong(other)
-        self.proven, self._pause = self.context, self._policy.publication
+        self.proven = self.context
+        self._next_read, self._pause = float("-inf"), self._policy.publication  # should a stranger answer after this
 
     async def _claims(self, token: str, audience: str) -> Mapping[str, Any]:
         from vm_agent.signed import BadToken, NoKeys  # noqa: PLC0415 - imported by now: see google_keys

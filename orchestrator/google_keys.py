@@ -34,7 +34,7 @@ class KeysOfGoogle:
         """What Google says in it. `vm_agent.signed.BadToken` if it does not, `NoKeys` if that cannot be told."""
         self.prepare()
         assert self._importing is not None  # noqa: S101 - just begun
-        return await (await self._importing).claims(token, audience)
+        return await (await asyncio.shield(self._importing)).claims(token, audience)
 
     async def aclose(self) -> None:
         """Leave what is under way."""

@@ -12,7 +12,7 @@ import pytest
 from gcp_emulator.identity import Signer
 from gcp_emulator.seed import AddressSeed, InstanceSeed
 from gcp_emulator.tokens import identity_claims
-from orchestrator.errors import AgentUnproven, WrongMachine
+from orchestrator.errors import AgentFault, AgentUnproven, WrongMachine
 from orchestrator.policy import seconds
 from orchestrator.run import Outcome, Receipt
 from orchestrator.wiring import open_world
@@ -20,8 +20,9 @@ from tests.contract.wires import http
 from tests.journeys.by_hand import published
 from tests.journeys.lab import IMPATIENT, Lab, a_lab, a_world, starts_the_agent
 from tests.journeys.wiretap import TAP, THEIRS, an_impostor, records, tapped, version_chosen
-from vm_agent.certificate import of_this_boot
+from vm_agent.certificate import of_this_boot, publish
 from vm_agent.ending import CUT_OFF
+from vm_agent.identity import Metadata
 from vm_agent.protocol import PUBLICATION, Greeting, Mode, Publication
 
 # Long enough for an agent to be up, and to be refused.
@@ -219,6 +220,29 @@ async def test_no_token_is_nobody_yet_and_the_right_one_opens_the_door(tmp_path:
                 greeting = await agent.greet(1)
         assert greeting is not None
         assert greeting.status == "ok"
+        await lab.all_is_well(still_on=["gpu-vm"])
+
+
+async def test_after_a_reboot_the_new_certificate_is_looked_up_and_proved_before_anything_is_asked(tmp_path: Path):
+    async with a_lab(tmp_path / "disks", a_world(address="gpu-ip", status="RUNNING")) as lab:
+        first, ip = Forger(lab, await published(lab)), await ip_of(lab)
+        async with open_world(lab.settings(agent_port=TAP), SOON, lab.told.append) as world:
+            agent = world.agent(await world.machines.look("gpu-vm"), ip)
+            answer = first.greets(first.google.sign(first.claims))
+            async with an_impostor(ip, lab.disk / "run/mayfly/tls.pem", answer):
+                assert await agent.greet(1) is not None
+            rebooted = of_this_boot(tmp_path, "boot-2")
+            await publish(rebooted, Metadata(f"{first.vm.internal_ip}:{lab.emulator.port}"))
+            second = Forger(lab, rebooted.publication)
+            forged, true = second.google.sign(first.claims), second.google.sign(second.claims)
+            async with an_impostor(ip, rebooted.file, second.greets(forged)) as asked:
+                with pytest.raises(WrongMachine, match="its audience is"):
+                    await agent.find("monday", Mode.RUN)
+            assert [one.path for one in asked] == ["/"]
+            async with an_impostor(ip, rebooted.file, second.greets(true)) as asked:
+                with pytest.raises(AgentFault, match="its answer makes no sense"):  # a greeting is no list of runs
+                    await agent.find("monday", Mode.RUN)
+            assert [one.path for one in asked] == ["/", "/runs"]
         await lab.all_is_well(still_on=["gpu-vm"])
 
 
