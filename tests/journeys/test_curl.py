@@ -1,14 +1,19 @@
 """A person with `curl`, or the bash script that we replace: the plain form of the agent's API, over the static IP."""
 
 import asyncio
+import os
+import re
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from gcp_emulator.exports import demo_exports, exports
 from tests.journeys.by_hand import BY_HAND, a_person
-from tests.journeys.lab import Lab, a_lab, a_world, starts_the_agent
+from tests.journeys.lab import API_KEY, CHECKOUT, Lab, a_lab, a_world, starts_the_agent
+from tests.tools import required_tool
 
 
 @pytest.fixture
@@ -56,6 +61,35 @@ async def test_without_the_key_nothing_runs(started_by_hand: tuple[Lab, httpx.As
     for headers in ({}, {"X-API-Key": "guessed"}):
         assert (await client.get("/run", headers=headers)).status_code == 401
     assert (await client.get("/runs", headers=BY_HAND)).json() == {"runs": []}
+
+
+async def test_the_readmes_commands_get_the_certificate_and_call_the_agent(
+    started_by_hand: tuple[Lab, httpx.AsyncClient], tmp_path: Path
+):
+    """gcloud, jq and curl as they are; curl checks the certificate and the name."""
+    if not shutil.which("gcloud"):  # in CI too: no registry of packages that we know has it
+        pytest.skip("gcloud is not installed; to run this test: https://cloud.google.com/sdk/docs/install")
+    for tool in ("jq", "curl"):
+        required_tool(tool, f"apt-get install {tool}")
+    lab, _ = started_by_hand
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    found = re.search(
+        r"^    gcloud compute instances get-guest-attributes .*?^    agent\(\) .*?$", text, re.MULTILINE | re.DOTALL
+    )
+    assert found
+    commands = found[0].replace(":IP ", f":{(await lab.address())['address']} ")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KEY": API_KEY}
+    environment |= exports(lab.emulator.port) | demo_exports()
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euc", f"{commands}\nagent /test\nagent /"),
+        env=environment,
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complaints = await asyncio.wait_for(process.communicate(), 120)
+    assert b'{"status":"ok","result":{"order":"rehearsed"}}' in said, complaints.decode()
+    assert b'"identity":"ey' in said, complaints.decode()
 
 
 async def test_a_run_that_fails_is_500_with_its_reason(tmp_path: Path):
