@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.run import Receipt
-from vm_agent.protocol import LEASE_ATTRIBUTE
+from vm_agent.protocol import LEASE_ATTRIBUTE, PUBLICATION
 
 Entry = dict[str, Any]
 OK = 200
@@ -42,6 +42,7 @@ def _steps(machine: str, key: str) -> Sequence[tuple[str, str, Callable[[Entry],
         ("static IP attached", "instances.addAccessConfig", _asked("instances.addAccessConfig")),
         ("VM started", "instances.start", _asked("instances.start")),
         ("start of the job noted", "instances.setMetadata, phase invoking", _lease("invoking")),
+        ("agent's certificate read", f"instances.getGuestAttributes, {PUBLICATION}", _published(PUBLICATION)),
         ("job accepted", "serial console, the agent's log", _printed(machine, f" accepted: key={key} ")),
         ("job done", "serial console, the agent's log", _printed(machine, " SUCCEEDED")),
         ("VM stopped", "instances.stop", _asked("instances.stop")),
@@ -54,6 +55,11 @@ def _steps(machine: str, key: str) -> Sequence[tuple[str, str, Callable[[Entry],
 
 def _asked(verb: str) -> Callable[[Entry], bool]:
     return lambda entry: entry.get("verb") == verb and entry["status"] == OK
+
+
+def _published(attribute: str) -> Callable[[Entry], bool]:
+    read = _asked("instances.getGuestAttributes")
+    return lambda entry: read(entry) and entry["query"].get("queryPath") == attribute
 
 
 def _printed(machine: str, words: str) -> Callable[[Entry], bool]:

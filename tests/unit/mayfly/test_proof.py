@@ -35,6 +35,10 @@ def lease(phase: str, status: int = 200) -> Entry:
     return asked("instances.setMetadata", status, {"fingerprint": "f", "items": items})
 
 
+def published(attribute: str) -> Entry:
+    return asked("instances.getGuestAttributes") | {"query": {"queryPath": attribute}}
+
+
 def printed(text: str) -> Entry:
     return {"kind": "guest", "resource": "instances/gpu-vm", "event": "SerialOutput", "text": text}
 
@@ -46,6 +50,7 @@ GOOD = [
     asked("instances.start"),
     {"kind": "state", "resource": "instances/gpu-vm", "from": "STAGING", "to": "RUNNING"},
     lease("invoking"),
+    published("mayfly/agent"),
     printed("run 4711 accepted: key=monday mode=run attempt=1\n"),
     printed("run 4711 SUCCEEDED\n"),
     asked("instances.stop"),
@@ -89,3 +94,8 @@ def test_the_job_of_another_run_proves_nothing() -> None:
         entry | {"text": entry["text"].replace("monday", "sunday")} if "text" in entry else entry for entry in GOOD
     ]
     assert any(step.at is None for step in proof_of(others))
+
+
+def test_a_boot_report_is_no_certificate() -> None:
+    others = [published("mayfly/boot") if "query" in entry else entry for entry in GOOD]
+    assert [step.what for step in proof_of(others) if step.at is None] == ["agent's certificate read"]
