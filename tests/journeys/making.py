@@ -21,6 +21,7 @@ TEMPLATE = {
     "disks": [{"boot": True, "autoDelete": True}],
     "networkInterfaces": [{"network": "projects/demo/global/networks/default"}],
     "scheduling": {"onHostMaintenance": "TERMINATE"},
+    "serviceAccounts": [{"email": "default", "scopes": ["https://www.googleapis.com/auth/cloud-platform"]}],
 }
 
 
