@@ -39,7 +39,7 @@ class Proof:
         self._machine, self._machines, self._keys = machine, machines, keys
         self._project, self._zone = project, zone
         self._policy, self._clock = policy, clock
-        self._publication: Publication | None = None
+        self._audience = ""  # of the identity token that goes with it
         self._doubt = ""
         self._next_read, self._pause = float("-inf"), policy.publication
 
@@ -55,13 +55,13 @@ class Proof:
 
     async def check(self, greeting: Greeting) -> None:
         """WrongMachine if Google's word is for another, AgentUnproven if there is none to be had as yet."""
-        if self.proven is self.context or self._publication is None:
+        if self.proven is self.context:
             return
         if greeting.identity is None:
             raise AgentUnproven(
                 f"The agent on {self._machine.name} shows no identity token. Has the VM a service account?"
             )
-        claims = await self._claims(greeting.identity, self._publication.audience)
+        claims = await self._claims(greeting.identity, self._audience)
         other = difference(claims, self._project, self._zone, self._machine)
         if other:
             raise self._wrong(other)
@@ -95,13 +95,13 @@ class Proof:
             return
         if text is None:
             self._doubt = (
-                f"{name} has published no certificate by which to know its agent. Has the VM enable-guest-attributes=TRUE "
-                "in its metadata?"
+                f"{name} has published no certificate by which to know its agent. Has the VM "
+                "enable-guest-attributes=TRUE in its metadata?"
             )
             return
         try:
             publication = Publication.model_validate_json(text)
-            context = trusting(publication.certificate)
+            context, audience = trusting(publication.certificate), publication.audience
         except ValueError:
             self._doubt = f"what {name} has published in the place of a certificate is none."
             return
@@ -109,5 +109,5 @@ class Proof:
             f"does not have the key of the certificate that {name} has published (in its boot {publication.boot_id}): "
             "another VM, somebody in between, or an agent of another boot."
         )
-        if publication != self._publication:
-            self._publication, self.context, self.proven = publication, context, None
+        if audience != self._audience:
+            self._audience, self.context, self.proven = audience, context, None
