@@ -133,9 +133,7 @@ def demo_seed(startup_script: str, *, api_key: str, metadata: Mapping[str, str] 
         "disks": [{"boot": True, "autoDelete": True}],
         "networkInterfaces": [{"network": f"projects/{DEMO_PROJECT}/global/networks/default"}],
         "metadata": {"items": [{"key": key, "value": value} for key, value in attributes.items()]},
-        "serviceAccounts": [
-            {"email": f"mayfly-vm@{DEMO_PROJECT}.iam.gserviceaccount.com", "scopes": ["cloud-platform"]}
-        ],
+        "serviceAccounts": [{"email": "default", "scopes": ["https://www.googleapis.com/auth/cloud-platform"]}],
     }
     return Seed(
         instances=(InstanceSeed(DEMO_INSTANCE, metadata=attributes, labels={"mayfly": "managed"}),),

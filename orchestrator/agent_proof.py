@@ -17,7 +17,7 @@ from orchestrator.ports import Clock, Machines
 from orchestrator.seen import Machine
 from vm_agent.protocol import PUBLICATION, Greeting, Publication
 
-_NOTHING_ASKED = "Nothing was asked of it"
+_NOTHING_ASKED = "Nothing was asked of it."
 
 
 class Proof:
@@ -39,7 +39,7 @@ class Proof:
         self._machine, self._machines, self._keys = machine, machines, keys
         self._project, self._zone = project, zone
         self._policy, self._clock = policy, clock
-        self._publication: Publication | None = None
+        self._audience = ""  # of the identity token that goes with it
         self._doubt = ""
         self._next_read, self._pause = float("-inf"), policy.publication
 
@@ -51,17 +51,17 @@ class Proof:
             self._pause = min(2 * self._pause, self._policy.publication_longest)
             await self._read()
         if self.context is failed:
-            raise AgentUnproven(self._doubt)
+            raise AgentUnproven(f"Somebody answers, but {self._doubt} {_NOTHING_ASKED}")
 
     async def check(self, greeting: Greeting) -> None:
         """WrongMachine if Google's word is for another, AgentUnproven if there is none to be had as yet."""
-        if self.proven is self.context or self._publication is None:
+        if self.proven is self.context:
             return
         if greeting.identity is None:
             raise AgentUnproven(
                 f"The agent on {self._machine.name} shows no identity token. Has the VM a service account?"
             )
-        claims = await self._claims(greeting.identity, self._publication.audience)
+        claims = await self._claims(greeting.identity, self._audience)
         other = difference(claims, self._project, self._zone, self._machine)
         if other:
             raise self._wrong(other)
@@ -83,7 +83,7 @@ class Proof:
     def _wrong(self, why: str) -> WrongMachine:
         return WrongMachine(
             f"The agent that answers for {self._machine.name} is not the one that it should be: {why}. "
-            f"{_NOTHING_ASKED}. Check which VM holds the address."
+            f"{_NOTHING_ASKED} Check which VM holds the address."
         )
 
     async def _read(self) -> None:
@@ -91,24 +91,23 @@ class Proof:
         try:
             text = await self._machines.published(self._machine, PUBLICATION)
         except Transient as error:
-            self._doubt = str(error)
+            self._doubt = f"what {name} has published cannot be read: {error}"
             return
         if text is None:
             self._doubt = (
-                f"Somebody answers, but {name} has published no certificate by which to know its agent. Has the VM "
+                f"{name} has published no certificate by which to know its agent. Has the VM "
                 "enable-guest-attributes=TRUE in its metadata?"
             )
             return
         try:
             publication = Publication.model_validate_json(text)
-            context = trusting(publication.certificate)
+            context, audience = trusting(publication.certificate), publication.audience
         except ValueError:
-            self._doubt = f"Somebody answers, but what {name} has published in place of a certificate is none."
+            self._doubt = f"what {name} has published in the place of a certificate is none."
             return
         self._doubt = (
-            f"Somebody answers, but does not have the key of the certificate that {name} has published "
-            f"(in its boot {publication.boot_id}): another VM, somebody in between, or an agent of another boot. "
-            f"{_NOTHING_ASKED}."
+            f"does not have the key of the certificate that {name} has published (in its boot {publication.boot_id}): "
+            "another VM, somebody in between, or an agent of another boot."
         )
-        if publication != self._publication:
-            self._publication, self.context, self.proven = publication, context, None
+        if audience != self._audience:
+            self._audience, self.context, self.proven = audience, context, None

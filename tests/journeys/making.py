@@ -21,7 +21,7 @@ TEMPLATE = {
     "disks": [{"boot": True, "autoDelete": True}],
     "networkInterfaces": [{"network": "projects/demo/global/networks/default"}],
     "scheduling": {"onHostMaintenance": "TERMINATE"},
-    "serviceAccounts": [{"email": "mayfly-vm@demo.iam.gserviceaccount.com", "scopes": ["cloud-platform"]}],
+    "serviceAccounts": [{"email": "default", "scopes": ["https://www.googleapis.com/auth/cloud-platform"]}],
 }
 
 

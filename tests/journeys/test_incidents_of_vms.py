@@ -42,7 +42,7 @@ async def test_incident_16_a_dead_vm_does_not_look_alive_because_another_has_its
     metadata = {"enable-guest-attributes": "TRUE", "startup-script": starts_the_agent()}
     other = InstanceSeed("other-vm", status="RUNNING", metadata=metadata)
     async with a_lab(tmp_path, replace(world, instances=(*world.instances, other))) as lab:
-        running = asyncio.create_task(lab.run("main:run"))
+        running = asyncio.create_task(lab.run("main:run", policy=replace(IMPATIENT, boot=seconds(8))))
         await lab.until(in_phase(lab, "boot"))
         name = (await lab.vm())["networkInterfaces"][0]["accessConfigs"][0]["name"].replace(" ", "%20")
         await lab.post(f"{ZONE}/gpu-vm/deleteAccessConfig?networkInterface=nic0&accessConfig={name}")
@@ -50,6 +50,7 @@ async def test_incident_16_a_dead_vm_does_not_look_alive_because_another_has_its
         await lab.post(f"{ZONE}/other-vm/addAccessConfig?networkInterface=nic0", ip)
         receipt = await running
         assert (receipt.exit_code, receipt.cleanup) == (4, "confirmed"), receipt.detail
+        assert "Somebody answers, but gpu-vm has published no certificate" in receipt.detail
         assert "Nothing was asked of it" in receipt.detail
         assert not list((lab.disk.parent / "other-vm").rglob("runs/*")), "the other's agent was asked for a run"
         assert (await lab.address())["users"][0].endswith("/other-vm"), "taken from nobody"

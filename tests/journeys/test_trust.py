@@ -223,6 +223,27 @@ async def test_no_token_is_nobody_yet_and_the_right_one_opens_the_door(tmp_path:
         await lab.all_is_well(still_on=["gpu-vm"])
 
 
+async def test_what_is_no_certificate_is_not_taken_for_one(tmp_path: Path):
+    """Everybody on the VM can write there."""
+    async with a_lab(tmp_path / "disks", a_world(address="gpu-ip", status="RUNNING")) as lab:
+        forger, ip = Forger(lab, await published(lab)), await ip_of(lab)
+        answer = forger.greets(forger.google.sign(forger.claims))
+        true = forger.publication
+        metadata = Metadata(f"{forger.vm.internal_ip}:{lab.emulator.port}")
+        for certificate in ("", "nonsense", f"and {true.certificate}", true.certificate.replace("M", "!", 1)):
+            written = true.model_copy(update={"certificate": certificate}).model_dump_json()
+            await metadata.write(f"instance/guest-attributes/{PUBLICATION}", written.encode())
+            async with (
+                an_impostor(ip, lab.disk / "run/mayfly/tls.pem", answer) as asked,
+                open_world(lab.settings(agent_port=TAP), IMPATIENT, lab.told.append) as world,
+            ):
+                agent = world.agent(await world.machines.look("gpu-vm"), ip)
+                with pytest.raises(AgentUnproven, match="in the place of a certificate is none"):
+                    await agent.greet(1)
+            assert asked == []
+        await lab.all_is_well(still_on=["gpu-vm"])
+
+
 async def test_after_a_reboot_the_new_certificate_is_looked_up_and_proved_before_anything_is_asked(tmp_path: Path):
     async with a_lab(tmp_path / "disks", a_world(address="gpu-ip", status="RUNNING")) as lab:
         first, ip = Forger(lab, await published(lab)), await ip_of(lab)

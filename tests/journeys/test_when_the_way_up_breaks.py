@@ -150,12 +150,13 @@ async def test_a_permission_that_is_missing_is_exit_3_and_named(lab: Lab, verb: 
         "instances.stop",
         "instances.deleteAccessConfig",
         "zoneOperations.wait",
+        "instances.getGuestAttributes",
         "secrets.versions.access",
     ],
 )
 async def test_a_moment_of_trouble_at_google_is_waited_out(lab: Lab, verb: str):
     await lab.inject(on=verb, times=2, reply={"status": 503, "reason": "backendError", "message": "Try again."})
-    receipt = await lab.run("main:run")
+    receipt = await lab.run("main:run", auth="api-key" if verb.startswith("secrets.") else "id-token")
     assert (receipt.exit_code, receipt.cleanup) == (0, "confirmed")
 
 
