@@ -46,7 +46,8 @@ log = logging.getLogger("vm_agent")
 def main() -> None:
     """Read the settings, take the port, serve until SIGTERM."""
     arguments = _arguments(sys.argv[1:])
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its comings and goings; ours say more
+    for chatter in ("uvicorn.error", "httpx"):  # their comings and goings; ours say more
+        logging.getLogger(chatter).setLevel(logging.WARNING)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         settings = from_environment()
