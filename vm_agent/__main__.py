@@ -142,6 +142,7 @@ def _agent(
         boot_id=boot_id,
         stop_grace_seconds=settings.stop_grace_seconds,
         groups=None if settings.emulated else writable_group(),
+        containers=settings.containers,
     )
     return Agent(
         runs=Runs(ledger, processes, settings.state / "runs", settings.jobs, clock.now, _new_id, deadman),

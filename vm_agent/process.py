@@ -8,15 +8,16 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from vm_agent import ending, policy
+from vm_agent.containers.terms import Terms
 from vm_agent.family import COOKIE, started
 from vm_agent.ledger import Mark
-from vm_agent.protocol import RESULT_BYTES_MAX, CommandJob, FunctionJob, Job, Mode, Progress
+from vm_agent.protocol import RESULT_BYTES_MAX, CommandJob, FunctionJob, ImageJob, Job, Mode, Progress
 from vm_agent.runner import GO, RESERVE, SIGNALS_OUTLIVED, STOP, write_whole
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class LocalProcesses:
     groups: Path | None = None  # where a run may have a control group of its own
     stop_grace_seconds: float = policy.STOP_GRACE_SECONDS
     leftover_grace_seconds: float = policy.LEFTOVER_GRACE_SECONDS
+    containers: Terms = field(default_factory=Terms)
 
     async def start(self, order: Order, changed: Callable[[Progress | None], None]) -> Child:
         """Start the keeper. It waits for `go`."""
@@ -120,7 +122,8 @@ class LocalProcesses:
         return {
             "run_id": order.run_id,
             "function": order.job.function if isinstance(order.job, FunctionJob) else None,
-            "argv": order.job.command if isinstance(order.job, CommandJob) else _python("vm_agent.call", order.folder),
+            "argv": _argv(order),
+            "container": self._container(order),
             "cwd": str(self.app),
             "environment": _told(order),
             "key": order.key,
@@ -135,6 +138,11 @@ class LocalProcesses:
             "oom_score": policy.JOB_OOM_SCORE,
             "result_bytes_max": RESULT_BYTES_MAX,
         }
+
+    def _container(self, order: Order) -> dict[str, Any] | None:
+        if isinstance(order.job, ImageJob):
+            return {**order.job.model_dump(), "boot_id": self.boot_id, "terms": asdict(self.containers)}
+        return None
 
     def _group(self, run_id: str) -> str | None:
         if place := self._place(run_id):
@@ -217,6 +225,16 @@ class _Kept:
 def _hold_signals() -> None:
     """A keeper outlives these signals; those that come before it has its handlers must wait for them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS_OUTLIVED)
+
+
+def _argv(order: Order) -> list[str]:
+    match order.job:
+        case CommandJob(command=command):
+            return command
+        case ImageJob():
+            return _python("vm_agent.containers", order.folder)
+        case FunctionJob():
+            return _python("vm_agent.call", order.folder)
 
 
 def _python(module: str, *arguments: str | Path) -> list[str]:
