@@ -118,7 +118,8 @@ class LocalProcesses:
         write_whole(order.folder / "order.json", self._written(order))
 
     def _written(self, order: Order) -> dict[str, Any]:
-        """The order as the keeper reads it."""
+        """The order as the keeper reads it. Of a container its own limits speak: who looks after it is not the job."""
+        contained = isinstance(order.job, ImageJob)
         return {
             "run_id": order.run_id,
             "function": order.job.function if isinstance(order.job, FunctionJob) else None,
@@ -134,8 +135,8 @@ class LocalProcesses:
             "group": self._group(order.run_id),
             "stop_grace_seconds": self.stop_grace_seconds,
             "leftover_grace_seconds": self.leftover_grace_seconds,
-            "niceness": policy.JOB_NICENESS,
-            "oom_score": policy.JOB_OOM_SCORE,
+            "niceness": 0 if contained else policy.JOB_NICENESS,
+            "oom_score": 0 if contained else policy.JOB_OOM_SCORE,
             "result_bytes_max": RESULT_BYTES_MAX,
         }
 
