@@ -57,7 +57,7 @@ def _judged(folder: Path) -> Verdict:
         return Verdict(State.CANCELLED, failure=Failure(detail="cancelled", **how))
     if reason == "deadline":
         return Verdict(State.TIMED_OUT, failure=Failure(detail="killed at its deadline", **how))
-    if detail := _interruption(folder):
+    if detail := _interruption(folder, how["signal"]):
         return Verdict(State.INTERRUPTED, failure=Failure(detail=detail))
     if detail := outcome.get("error") or _failure(folder) or _exit(**how):
         return Verdict(State.FAILED, failure=Failure(detail=detail, **how))
@@ -86,9 +86,11 @@ def _failure(folder: Path) -> str | None:
     return str(failure["detail"]) if isinstance(failure, dict) and "detail" in failure else None
 
 
-def _interruption(folder: Path) -> str | None:
-    """The Docker Engine went away, say: what became of the job is not known."""
+def _interruption(folder: Path, signal: str | None) -> str | None:
+    """Why it is not known what became of a container: the engine went away, or who followed it was killed."""
     failure = _read(folder / "failure.json")
+    if signal and _image(folder):
+        return CUT_OFF
     return _failure(folder) if isinstance(failure, dict) and failure.get("interrupted") is True else None
 
 

@@ -16,7 +16,7 @@ from vm_agent.protocol import LOG_NEXT_HEADER
 
 @asynccontextmanager
 async def an_agent_with(
-    engine: TestEngine, folder: Path, seen: Mapping[str, str] | None = None, **terms: Any
+    engine: TestEngine, folder: Path, seen: Mapping[str, str] | None = None, /, **terms: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     (folder / "app").mkdir(parents=True, exist_ok=True)
     kept = Terms(**{"engine": engine.url, "pull": "never", "memory_bytes": 64 << 20, **terms})

@@ -13,6 +13,7 @@ from requests.exceptions import RequestException
 from vm_agent.containers import policy
 from vm_agent.containers.errors import EngineLost, NoEngine, NotRun
 
+_NO_GPU_DRIVER = "could not select device driver"  # as the engine says it
 _CONFLICT = 409  # it is not running, or being removed already
 
 
@@ -146,6 +147,10 @@ def _until_lost(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _words(problem: Exception) -> str:
     """The engine's own, where it said something."""
-    if isinstance(problem, APIError) and problem.explanation:
-        return str(problem.explanation)
-    return str(problem)
+    words = str(getattr(problem, "explanation", None) or problem)
+    if _NO_GPU_DRIVER in words:
+        return (
+            f"{words}. It cannot give the VM's GPUs to containers: install nvidia-container-toolkit on the VM, "
+            "or leave them out with MAYFLY_CONTAINER_GPU=none"
+        )
+    return words
