@@ -12,6 +12,8 @@
 #   enable-guest-attributes=TRUE          the agent publishes its certificate there; without it no run finds it
 #   mayfly-tls=off              plain HTTP, with no certificate: only where nobody but its callers can reach the agent
 #   mayfly-require-gpu=1        no run before a GPU answers
+#   mayfly-container-NAME       MAYFLY_CONTAINER_NAME for the agent: memory, cpus, pids, gpu, network, pull, env
+#   mayfly-job-metadata         MAYFLY_JOB_METADATA for the agent
 #   mayfly-boot-minutes (10)    without an agent by then, the VM powers itself off
 #   mayfly-silence-seconds (180)  with nothing running, nobody calling and the lease unchanged for so long, too
 #   mayfly-hold=<until>         somebody is at work here: no powering off until then (24 h at most)
@@ -241,7 +243,7 @@ secret() {
 }
 
 own_settings() {
-    local name port job gpu silence tls
+    local name port job gpu silence tls text
     port=$(attribute mayfly-port)
     job=$(attribute mayfly-job)
     gpu=$(attribute mayfly-require-gpu)
@@ -253,6 +255,11 @@ own_settings() {
     [[ -z $gpu ]] || setting MAYFLY_REQUIRE_GPU "$gpu"
     [[ -z $tls ]] || setting MAYFLY_TLS "$tls"
     [[ -z $silence ]] || setting MAYFLY_DEADMAN_SILENCE_SECONDS "$silence"
+    for name in container-{memory,cpus,pids,gpu,network,pull,env} job-metadata; do
+        text=$(attribute "mayfly-$name")
+        name=${name//-/_}
+        [[ -z $text ]] || setting "MAYFLY_${name^^}" "$text"
+    done
     for name in HOME MAYFLY_ROOT MAYFLY_POWEROFF GCE_METADATA_HOST GCE_METADATA_IP \
         SECRET_MANAGER_EMULATOR_HOST MAYFLY_CERTS_URL; do
         [[ -z ${!name:-} ]] || setting "$name" "${!name}"

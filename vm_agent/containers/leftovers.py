@@ -8,7 +8,6 @@ from pathlib import Path
 from vm_agent.containers import policy
 from vm_agent.containers.engine import Engine
 from vm_agent.containers.errors import NoEngine, NotRun
-from vm_agent.family import Family
 from vm_agent.runner import CONTAINER_NOTE as NOTE
 from vm_agent.runner import write_whole
 
@@ -28,6 +27,8 @@ def end(folder: Path, grace_seconds: float) -> None:
             if not remove(Engine(engine_url), f"{RUN_LABEL}={run_id}", grace_seconds):
                 break
         except NoEngine:
+            from vm_agent.family import Family  # noqa: PLC0415 - psutil costs 40 ms, and this is rare
+
             Family(run_id, cookie=COOKIE).end(grace_seconds)
             break
         except NotRun as problem:
