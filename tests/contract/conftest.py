@@ -13,7 +13,6 @@ import pytest
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.exports import demo_exports, exports
 from tests.contract.world import PROJECT, WORLD, ZONE, Running, running
-from tests.engines import TestEngine, an_engine
 
 
 @pytest.fixture
@@ -70,19 +69,3 @@ def gcloud(
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def docker_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestEngine]:
-    """A machine with a real Docker Engine, for all tests of this process."""
-    with an_engine(tmp_path_factory.mktemp("docker")) as engine:
-        yield engine
-
-
-@pytest.fixture
-def engine(docker_machine: TestEngine) -> Iterator[TestEngine]:
-    """It, and afterwards nothing may be left of any run."""
-    yield docker_machine
-    left = docker_machine.left()
-    assert (left["containers"], left["volumes"], left["mounts"]) == ([], [], [])
-    assert set(left["networks"]) <= {"bridge", "host", "none", "mayfly"}

@@ -1,5 +1,7 @@
 """Which image a run gets, and what it is told when there is none: a real engine, a real registry with a password."""
 
+import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,13 @@ from tests.contract.contained import an_agent_with, log_of
 from tests.e2e.google import Google
 from tests.engines import REPOSITORY, TestEngine, script
 from vm_agent.containers.images import parsed
+
+SILENT = """
+import socket, time
+registry = socket.create_server(("127.0.0.1", 5999))
+print("listening", flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture
@@ -91,6 +100,29 @@ async def test_a_machine_without_an_engine(engine: TestEngine, tmp_path: Path) -
         run = await result_of(client, job=script("echo ran"))
         assert run["failure"]["detail"].startswith(f"no Docker Engine answers at unix://{tmp_path}/nobody")
         assert "apt-get install docker.io" in run["failure"]["detail"]
+
+
+async def test_a_registry_that_never_answers_is_left_at_the_deadline(engine: TestEngine, tmp_path: Path) -> None:
+    inside = ["nsenter", f"--net=/proc/{engine.machine}/ns/net", sys.executable, "-c", SILENT]
+    registry = await asyncio.create_subprocess_exec(*inside, stdout=asyncio.subprocess.PIPE)
+    assert registry.stdout
+    assert await registry.stdout.readline() == b"listening\n"
+    try:
+        async with an_agent_with(engine, tmp_path, pull="always") as client:
+            run = await result_of(client, job=script("echo ran", image="127.0.0.1:5999/p/i:1"), timeout_seconds=2)
+            assert run["state"] == "TIMED_OUT"
+    finally:
+        registry.kill()
+        await registry.wait()
+
+
+async def test_a_vm_without_the_extra(engine: TestEngine, tmp_path: Path) -> None:
+    missing = tmp_path / "packages" / "docker"
+    missing.mkdir(parents=True)
+    (missing / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'docker'\", name='docker')")
+    async with an_agent_with(engine, tmp_path, {"PYTHONPATH": str(missing.parent)}) as client:
+        run = await result_of(client, job=script("echo ran"))
+        assert run["failure"]["detail"].startswith("No module named 'docker': add the extra `containers`")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from vm_agent.jobs import metadata
 from vm_agent.runner import write_whole
 
 EXIT_TERMINATED = 143
+EXIT_KILLED = 137
 
 
 def run(folder: Path) -> int:
@@ -47,8 +48,8 @@ def run(folder: Path) -> int:
     ended = engine.end(container)
     leftovers.end(folder, grace_seconds=0)
     words.take()
-    if ended.exit_code and ended.out_of_memory:
-        write_whole(folder / "failure.json", {"detail": _starved(ended, confinement.memory_limit(terms))})
+    if ended.exit_code == EXIT_KILLED or (ended.exit_code and ended.out_of_memory):
+        write_whole(folder / "failure.json", {"detail": _why_killed(ended, confinement.memory_limit(terms))})
     return ended.exit_code
 
 
@@ -101,11 +102,11 @@ def _pass_on(output: Iterator[bytes]) -> None:
                 left = left[os.write(sys.stdout.fileno(), left) :]
 
 
-def _starved(ended: End, limit: int) -> str:
-    return (
-        f"killed at its memory limit of {limit / (1 << 20):.0f} MiB (exit code {ended.exit_code}): it needs more, by "
-        "MAYFLY_CONTAINER_MEMORY or on a larger VM"
-    )
+def _why_killed(ended: End, limit: int) -> str:
+    """The engine may miss that it was the memory: it hears of the end from one side, of the reason from another."""
+    at = f"its memory limit of {limit / (1 << 20):.0f} MiB"
+    more = f"(exit code {ended.exit_code}): it may need more, by MAYFLY_CONTAINER_MEMORY or on a larger VM"
+    return f"killed at {at} {more}" if ended.out_of_memory else f"killed by SIGKILL, most likely at {at} {more}"
 
 
 def _say(what: str) -> None:
