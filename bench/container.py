@@ -5,13 +5,15 @@
 A real Docker Engine is started for it, in namespaces of its own (as root; needs what tests/engines.py names). By turns,
 one after the other in one process: a plain command, the same in a container without a network, with one behind the
 wall, and the engine alone, which makes, runs and removes the same container for its own client. Printed, with the
-environment, in milliseconds from the request to the answer that it has finished.
+environment, in milliseconds from the request to the answer that it has finished; and the CPU time of the processes that
+keep and follow the run, which does not depend on what else the machine does.
 """
 
 import argparse
 import asyncio
 import os
 import platform
+import resource
 import statistics
 import sys
 import tempfile
@@ -31,6 +33,7 @@ from vm_agent.containers.engine import Engine
 from vm_agent.containers.terms import Terms
 
 PLAIN = {"command": ["true"]}
+ALONE = "the engine alone: make, run, remove"
 CONTAINED = {"image": "box:1", "arguments": ["/bin/true"]}
 
 
@@ -44,15 +47,18 @@ def main() -> None:
         print(f"python {platform.python_version()}, {os.cpu_count()} cores, {platform.platform()}")
         print(f"load before: {os.getloadavg()[0]:.1f}; Docker Engine {about['Version']}, storage driver vfs")
         print(f"{rounds} rounds of each, by turns\n")
-        seconds = asyncio.run(_measure(engine, Path(folder), rounds))
-    plain = statistics.median(seconds["plain command"])
-    print(f"{'milliseconds':44}{'p50':>8}{'p90':>8}{'over plain, p50':>18}")
-    for what, took in seconds.items():
+        measured = asyncio.run(_measure(engine, Path(folder), rounds))
+        print(f"load after: {os.getloadavg()[0]:.1f}\n")
+    plain = statistics.median(took for took, _ in measured["plain command"])
+    print(f"{'milliseconds':44}{'p50':>8}{'p90':>8}{'over plain, p50':>18}{'our CPU, p50':>15}")
+    for what, each in measured.items():
+        took, cpu = [one for one, _ in each], statistics.median(one for _, one in each)
         middle, high = statistics.median(took), statistics.quantiles(took, n=10)[-1]
-        print(f"{what:44}{middle * 1000:8.0f}{high * 1000:8.0f}{(middle - plain) * 1000:18.0f}")
+        row = f"{what:44}{middle * 1000:8.0f}{high * 1000:8.0f}{(middle - plain) * 1000:18.0f}"
+        print(row if what == ALONE else f"{row}{cpu * 1000:15.0f}")
 
 
-async def _measure(engine: TestEngine, folder: Path, rounds: int) -> dict[str, list[float]]:
+async def _measure(engine: TestEngine, folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
     async with AsyncExitStack() as stack:
         shut = await stack.enter_async_context(an_agent_with(engine, folder / "shut", network=False))
         walled = await stack.enter_async_context(an_agent_with(engine, folder / "walled"))
@@ -60,17 +66,23 @@ async def _measure(engine: TestEngine, folder: Path, rounds: int) -> dict[str, l
             "plain command": lambda: result_of(shut, job=PLAIN),
             "container, no network": lambda: result_of(shut, job=CONTAINED),
             "container, network behind the wall": lambda: result_of(walled, job=CONTAINED),
-            "the engine alone: make, run, remove": lambda: asyncio.to_thread(_alone, engine, folder),
+            ALONE: lambda: asyncio.to_thread(_alone, engine, folder),
         }
-        seconds: dict[str, list[float]] = {what: [] for what in turns}
+        measured: dict[str, list[tuple[float, float]]] = {what: [] for what in turns}  # seconds: by the clock, of CPU
         for turn in range(rounds + 1):
             for what, act in turns.items():
-                began = time.monotonic()
+                began, spent = time.monotonic(), _spent()
                 answer = await act()
                 assert answer is None or answer["state"] == "SUCCEEDED", answer
                 if turn:  # the first one warms up
-                    seconds[what].append(time.monotonic() - began)
-        return seconds
+                    measured[what].append((time.monotonic() - began, _spent() - spent))
+        return measured
+
+
+def _spent() -> float:
+    """Seconds of CPU of all child processes that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _alone(engine: TestEngine, folder: Path) -> None:

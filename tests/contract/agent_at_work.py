@@ -83,7 +83,7 @@ def an_agent(folder: Path, **changes: Any) -> Agent:
         app=folder / "app",
         environment={**os.environ, **changes.pop("environment", {})},
         boot_id="boot-1",
-        stop_grace_seconds=0.5,
+        stop_grace_seconds=changes.pop("stop_grace_seconds", 0.5),
         leftover_grace_seconds=0.2,
         containers=changes.pop("containers", Terms()),
     )

@@ -19,8 +19,10 @@ async def an_agent_with(
     engine: TestEngine, folder: Path, seen: Mapping[str, str] | None = None, /, **terms: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     (folder / "app").mkdir(parents=True, exist_ok=True)
+    grace = terms.pop("stop_grace_seconds", 0.5)
     kept = Terms(**{"engine": engine.url, "pull": "never", "memory_bytes": 64 << 20, **terms})
-    agent = an_agent(folder, containers=kept, environment={**engine.environment, **(seen or {})})
+    environment = {**engine.environment, **(seen or {})}
+    agent = an_agent(folder, containers=kept, environment=environment, stop_grace_seconds=grace)
     async with at_work(agent) as client:
         yield client
 

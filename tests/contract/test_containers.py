@@ -69,7 +69,7 @@ async def test_one_that_takes_too_much_memory_is_told_so(engine: TestEngine, tmp
 
 
 async def test_one_that_is_cancelled_gets_a_sigterm_first(engine: TestEngine, tmp_path: Path) -> None:
-    async with an_agent_with(engine, tmp_path) as client:
+    async with an_agent_with(engine, tmp_path, stop_grace_seconds=60) as client:
         job = script("""trap 'echo closing; exit 4' TERM; echo ready; sleep 600 & wait""")
         run = (await start(client, job=job)).json()
         await until_it_says(client, run["id"], "ready\n")
@@ -127,6 +127,8 @@ async def test_a_result_that_is_no_file_is_not_followed(engine: TestEngine, tmp_
         run = await result_of(client, job=script(f"{left} $MAYFLY_RESULT; ln -s /etc/passwd $MAYFLY_PROGRESS"))
         assert (run["state"], run["result"]) == ("FAILED", None)
         assert run["failure"]["detail"] == "the result cannot be kept: it is not a regular file"
+        run = await result_of(client, job=script(f"{left} $MAYFLY_RESULT; exit 3"))
+        assert run["failure"]["exit_code"] == 3, "of a job that failed nobody wants a result"
 
 
 async def test_fifty_runs_in_a_row(engine: TestEngine, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from vm_agent.containers import confinement, leftovers
 from vm_agent.containers.engine import End, Engine
-from vm_agent.containers.errors import ContainerProblem
 from vm_agent.containers.images import pinned
 from vm_agent.containers.terms import Terms
 from vm_agent.containers.wall import walled_network
@@ -28,7 +27,7 @@ def run(folder: Path) -> int:
     """Run the container that FOLDER/order.json asks for, see it gone; returns its exit code. ContainerProblem."""
     order = json.loads((folder / "order.json").read_bytes())
     terms = Terms(**order["container"]["terms"])
-    engine, stopping, words = Engine(terms.engine), Stopping(terms.engine), Words(folder)
+    engine, stopping, words = Engine(terms.engine), Stopping(Engine(terms.engine)), Words(folder)
     stopping.listen()
     leftovers.remove(engine, f"{confinement.HOME_LABEL}={folder.parent}")  # of a run whose engine was gone at its end
     image = _image(engine, order["container"]["image"], terms, folder)
@@ -47,8 +46,10 @@ def run(folder: Path) -> int:
     _pass_on(output)
     ended = engine.end(container)
     leftovers.end(folder, grace_seconds=0)
-    words.take()
-    if ended.exit_code == EXIT_KILLED or (ended.exit_code and ended.out_of_memory):
+    words.end()
+    if not ended.exit_code:
+        words.take_result()
+    elif ended.exit_code == EXIT_KILLED or ended.out_of_memory:
         write_whole(folder / "failure.json", {"detail": _why_killed(ended, confinement.memory_limit(terms))})
     return ended.exit_code
 
@@ -56,10 +57,10 @@ def run(folder: Path) -> int:
 class Stopping:
     """What SIGTERM does: before the container runs, the end of this process; afterwards it is the container's."""
 
-    def __init__(self, engine_url: str) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.held = threading.Lock()  # a request of ours is on its way: it is settled first
         self.container: str | None = None
-        self._engine_url = engine_url
+        self._engine = engine  # this thread's own connection
 
     def listen(self) -> None:
         """From now on. The signal must be blocked."""
@@ -70,8 +71,7 @@ class Stopping:
         with self.held:
             if self.container is None:
                 os._exit(EXIT_TERMINATED)
-        with contextlib.suppress(ContainerProblem):
-            Engine(self._engine_url).signal(self.container, "SIGTERM")
+        self._engine.signal(self.container, "SIGTERM")
 
 
 def _image(engine: Engine, wanted: str, terms: Terms, folder: Path) -> str:

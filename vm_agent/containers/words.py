@@ -32,11 +32,14 @@ class Words:
         """Pass its progress on from now on."""
         self._listening.start()
 
-    def take(self) -> None:
-        """Take its last words, once nothing can change them any more. BadResult: what it left is no file."""
+    def end(self) -> None:
+        """Take its last word on its progress, once nothing can change it any more."""
         self._over.set()
         self._listening.join()
         self._hear()
+
+    def take_result(self) -> None:
+        """Take the result of one that succeeded and is gone. BadResult: what it left is no file."""
         result = self._folder / TOLD / "result.json"
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(result.lstat().st_mode):
