@@ -16,6 +16,8 @@
 #   enable-guest-attributes=TRUE          the agent publishes its certificate there; without it no run finds it
 #   mayfly-tls=off              plain HTTP, with no certificate: only where nobody but its callers can reach the agent
 #   mayfly-require-gpu=1        no run before a GPU answers
+#   mayfly-container-NAME       MAYFLY_CONTAINER_NAME for the agent: memory, cpus, pids, gpu, network, pull, env
+#   mayfly-job-metadata         MAYFLY_JOB_METADATA for the agent
 #   mayfly-boot-minutes (10)    without an agent by then, the VM powers itself off
 #   mayfly-silence-seconds (180)  with nothing running, nobody calling and the lease unchanged for so long, too
 #   mayfly-hold=<until>         somebody is at work here: no powering off until then (24 h at most)
@@ -245,23 +247,17 @@ secret() {
 }
 
 own_settings() {
-    local name port job gpu silence tls user
+    local name port user
     port=$(attribute mayfly-port)
-    job=$(attribute mayfly-job)
-    gpu=$(attribute mayfly-require-gpu)
-    silence=$(attribute mayfly-silence-seconds)
-    tls=$(attribute mayfly-tls)
     setting AGENT_PORT "${port:-8000}"
     setting PATH "$venv/bin:$PATH"
-    [[ -z $job ]] || setting MAYFLY_JOB "$job"
-    [[ -z $gpu ]] || setting MAYFLY_REQUIRE_GPU "$gpu"
-    [[ -z $tls ]] || setting MAYFLY_TLS "$tls"
-    [[ -z $silence ]] || setting MAYFLY_DEADMAN_SILENCE_SECONDS "$silence"
+    setting_of mayfly-silence-seconds MAYFLY_DEADMAN_SILENCE_SECONDS
+    for name in job require-gpu tls hosts egress-echo job-metadata container-{memory,cpus,pids,gpu,network,pull,env}; do
+        name=mayfly-$name
+        setting_of "$name" "$(tr a-z- A-Z_ <<<"$name")"
+    done
     user=$(job_user)
     [[ -z $user ]] || setting MAYFLY_JOB_USER "$user"
-    setting_of mayfly-job-metadata MAYFLY_JOB_METADATA
-    setting_of mayfly-hosts MAYFLY_HOSTS
-    setting_of mayfly-egress-echo MAYFLY_EGRESS_ECHO
     for name in HOME MAYFLY_ROOT MAYFLY_POWEROFF GCE_METADATA_HOST GCE_METADATA_IP \
         SECRET_MANAGER_EMULATOR_HOST MAYFLY_CERTS_URL; do
         [[ -z ${!name:-} ]] || setting "$name" "${!name}"

@@ -84,7 +84,8 @@ def _orders(mode: str, summary: str) -> None:
             typer.Argument(
                 metavar="JOB",
                 show_default=False,
-                help="module:function. Or end with: -- a command. Default: MAYFLY_JOB, else the VM's own.",
+                help="module:function, or image:REF (its arguments after --). Or end with: -- a command. "
+                "Default: MAYFLY_JOB, else the VM's own.",
             ),
         ] = None,
         set_: Annotated[

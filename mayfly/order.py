@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.errors import BadUsage
-from vm_agent.protocol import PARAMS_BYTES_MAX, CommandJob, FunctionJob, Job, Mode
+from vm_agent.protocol import PARAMS_BYTES_MAX, CommandJob, FunctionJob, ImageJob, Job, Mode
 
 _KEY_CHARACTERS = 200
 _KEY = rf"[A-Za-z0-9._:/+-]{{1,{_KEY_CHARACTERS}}}"  # it travels in a header
@@ -44,6 +44,8 @@ def read_order(
 
 def read_job(spec: str | None, command: Sequence[str] | None) -> Job | None:
     """The job that JOB or the words after `--` name; None leaves the choice to the VM's own default."""
+    if spec is not None and spec.startswith("image:"):
+        return _container(spec, command or ())
     if command is not None:
         if spec is not None:
             raise BadUsage(f"Give a job ({spec}) or a command after --, not both.")
@@ -52,14 +54,22 @@ def read_job(spec: str | None, command: Sequence[str] | None) -> Job | None:
         return CommandJob(command=list(command))
     if spec is None:
         return None
-    if spec.startswith("image:"):
-        raise BadUsage(f"{spec}: container jobs are not there yet. Run a function (module:function) or -- a command.")
     try:
         return FunctionJob(function=spec)
     except ValidationError:
         raise BadUsage(
             f"{spec!r} is no job. Write module:function, for example vm_agent.jobs.transcribe:run, "
-            "or put a command after --."
+            "or image:REF for a container, or put a command after --."
+        ) from None
+
+
+def _container(spec: str, arguments: Sequence[str]) -> Job:
+    try:
+        return ImageJob(image=spec.removeprefix("image:"), arguments=list(arguments))
+    except ValidationError:
+        raise BadUsage(
+            f"{spec!r} names no image. Write image:[HOST/]PATH[:TAG][@sha256:DIGEST], for example "
+            "image:europe-docker.pkg.dev/my-project/jobs/train:v3, and its arguments after --."
         ) from None
 
 

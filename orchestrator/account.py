@@ -6,7 +6,7 @@ from orchestrator.errors import Exit, MayflyError, RunLost, RunOverdue
 from orchestrator.run import Outcome, Receipt, Verdict, VmUse
 from orchestrator.seen import Machine
 from orchestrator.trip import Trip
-from vm_agent.protocol import CommandJob, FunctionJob, Job, Mode, RunView
+from vm_agent.protocol import CommandJob, FunctionJob, ImageJob, Job, Mode, RunView
 
 _OUTCOMES: dict[Exit, Outcome] = {
     Exit.JOB_FAILED: Outcome.FAILED,
@@ -54,7 +54,7 @@ def receipt_of(trip: Trip, verdict: Verdict, *, clean: bool) -> Receipt:
         outcome=outcome,
         exit_code=int(outcome.exit),
         project=run.project,
-        job=job_name(run.job, run.mode),
+        job=_what_ran(trip),
         started_at=trip.started_at,
         detail=" ".join(filter(None, words)),
         result=verdict.result,
@@ -75,8 +75,17 @@ def job_name(job: Job | None, mode: Mode) -> str:
             return function
         case CommandJob(command=command):
             return " ".join(command)
+        case ImageJob(image=image, arguments=arguments):
+            return " ".join([f"image:{image}", *arguments])
         case _:
             return f"main:{mode}"
+
+
+def _what_ran(trip: Trip) -> str:
+    """The job as the user wrote it; of a container the very image, for a tag may mean another one tomorrow."""
+    if trip.view and trip.view.image and isinstance(trip.view.job, ImageJob):
+        return job_name(trip.view.job.model_copy(update={"image": trip.view.image}), trip.run.mode)
+    return job_name(trip.run.job, trip.run.mode)
 
 
 def _last_known(view: RunView) -> str:

@@ -97,8 +97,8 @@ class Settings(BaseSettings):
     )
     mayfly_job: str | None = Field(
         default=None,
-        description="The job where the command names none: `module:function`. If not set, the VM's own default "
-        "(`main:run` and `main:test`).",
+        description="The job where the command names none: `module:function` or `image:REF`. If not set, the VM's own "
+        "default (`main:run` and `main:test`).",
     )
     timeout: Duration = Field(
         default=timedelta(hours=1), description="How long the job may take: `90s`, `45m`, `2h`, `1h30m`."

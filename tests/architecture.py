@@ -49,6 +49,8 @@ BORDERS = (
     ("tenacity", ("orchestrator/patience.py",)),
     ("jwt", ("vm_agent/signed.py", "gcp_emulator/identity.py")),  # who checks, and the Google that signs
     ("ccxt", ("vm_agent/jobs/trade/binance.py",)),
+    ("docker", ("vm_agent/containers/engine.py",)),
+    ("requests", ("vm_agent/containers/engine.py",)),  # what Docker's client lets through of its own
 )
 
 # What only one file of the orchestrator may touch. (full name, the file, what the others do instead)

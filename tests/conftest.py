@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines import TestEngine, an_engine
 from vm_agent.policy import RESERVE_BYTES
 
 
@@ -22,3 +23,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         )
     yield disk
     subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.fixture(scope="session")
+def docker_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestEngine]:
+    """A machine with a real Docker Engine, for all tests of this process."""
+    with an_engine(tmp_path_factory.mktemp("docker")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine(docker_machine: TestEngine) -> Iterator[TestEngine]:
+    """It, and afterwards nothing may be left of any run."""
+    yield docker_machine
+    left = docker_machine.left()
+    assert (left["containers"], left["volumes"], left["mounts"]) == ([], [], [])
+    assert set(left["networks"]) <= {"bridge", "host", "none", "mayfly"}

@@ -39,6 +39,7 @@ PLANTED = [
     ("vm_agent/process.py", "import httpx", "httpx stays behind"),
     ("orchestrator/google_calls.py", "from tenacity import retry", "tenacity stays behind orchestrator/patience.py"),
     ("orchestrator/agent_client.py", "import jwt", "jwt stays behind vm_agent/signed.py"),
+    ("vm_agent/containers/run.py", "from docker import errors", "docker stays behind vm_agent/containers/engine.py"),
     ("vm_agent/jobs/trade/buying.py", "import ccxt.async_support", "ccxt stays behind vm_agent/jobs/trade/binance.py"),
     # privileges
     ("orchestrator/wiring.py", "import os\nzone = os.environ['ZONE']", "py:2 uses os.environ: only settings.py does"),

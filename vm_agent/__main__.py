@@ -152,6 +152,7 @@ def _agent(
         user=settings.job_user,
         wall=settings.job_wall,
         groups=None if settings.emulated else writable_group(),
+        containers=settings.containers,
     )
     return Agent(
         runs=Runs(ledger, processes, settings.state / "runs", settings.jobs, clock.now, _new_id, deadman),

@@ -29,11 +29,12 @@ class Verdict:
     result: Any = None
     failure: Failure | None = None
     progress: Progress | None = None  # the last that the job told
+    image: str | None = None  # what its container was made from, by digest
 
 
 def verdict(folder: Path) -> Verdict:
     """What became of the run in this folder, whose processes are all gone."""
-    return replace(_judged(folder), progress=progress(folder))
+    return replace(_judged(folder), progress=progress(folder), image=_image(folder))
 
 
 def progress(folder: Path) -> Progress | None:
@@ -57,6 +58,8 @@ def _judged(folder: Path) -> Verdict:
         return Verdict(State.CANCELLED, failure=Failure(detail="cancelled", **how))
     if reason == "deadline":
         return Verdict(State.TIMED_OUT, failure=Failure(detail="killed at its deadline", **how))
+    if detail := _interruption(folder, how["signal"]):
+        return Verdict(State.INTERRUPTED, failure=Failure(detail=detail))
     if detail := outcome.get("error") or _failure(folder) or _exit(**how):
         return Verdict(State.FAILED, failure=Failure(detail=detail, **how))
     return _result(folder)
@@ -82,6 +85,19 @@ def _result(folder: Path) -> Verdict:
 def _failure(folder: Path) -> str | None:
     failure = _read(word_of(folder) / "failure.json")
     return str(failure["detail"]) if isinstance(failure, dict) and "detail" in failure else None
+
+
+def _interruption(folder: Path, signal: str | None) -> str | None:
+    """Why it is not known what became of a container: the engine went away, or who followed it was killed."""
+    failure = _read(folder / "failure.json")
+    if signal and _image(folder):
+        return CUT_OFF
+    return _failure(folder) if isinstance(failure, dict) and failure.get("interrupted") is True else None
+
+
+def _image(folder: Path) -> str | None:
+    told = _read(folder / "image.json")
+    return str(told["image"]) if isinstance(told, dict) and "image" in told else None
 
 
 def _exit(exit_code: int | None, signal: str | None) -> str | None:

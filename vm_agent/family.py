@@ -32,6 +32,7 @@ class Family:
     """
 
     run_id: str
+    cookie: str = COOKIE
     leader: tuple[int, str] | None = None
     group: Path | None = None
     spared: frozenset[int] = frozenset()
@@ -63,7 +64,7 @@ class Family:
         if self.leader and process.pid == self.leader[0] and started(process.pid) == self.leader[1]:
             return True
         with contextlib.suppress(psutil.Error, OSError):
-            return process.environ().get(COOKIE) == self.run_id
+            return process.environ().get(self.cookie) == self.run_id
         return False
 
     def _gone_within(self, seconds: float) -> bool:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vm_agent import ending, policy
+from vm_agent.containers.terms import Terms
 from vm_agent.family import COOKIE, started
 from vm_agent.job_user import JobUser, word_of
 from vm_agent.ledger import Mark
-from vm_agent.protocol import RESULT_BYTES_MAX, CommandJob, FunctionJob, Job, Mode, Progress
+from vm_agent.protocol import RESULT_BYTES_MAX, CommandJob, FunctionJob, ImageJob, Job, Mode, Progress
 from vm_agent.runner import GO, RESERVE, SIGNALS_OUTLIVED, STOP, write_whole
 from vm_agent.wall import Wall
 
@@ -83,6 +84,7 @@ class LocalProcesses:
     leftover_grace_seconds: float = policy.LEFTOVER_GRACE_SECONDS
     user: JobUser | None = None  # None: jobs are the agent's own user's
     wall: Wall | None = None  # None: jobs may ask the metadata server
+    containers: Terms = field(default_factory=Terms)
 
     async def start(self, order: Order, changed: Callable[[Progress | None], None]) -> Child:
         """Start the keeper. It waits for `go`."""
@@ -134,12 +136,14 @@ class LocalProcesses:
         return self.user if isinstance(order.job, _OTHERS_CODE) else None
 
     def _written(self, order: Order) -> dict[str, Any]:
-        """The order as the keeper reads it."""
+        """The order as the keeper reads it. Of a container its own limits speak: who looks after it is not the job."""
         user = self._user(order)
+        contained = isinstance(order.job, ImageJob)
         return {
             "run_id": order.run_id,
             "function": order.job.function if isinstance(order.job, FunctionJob) else None,
-            "argv": order.job.command if isinstance(order.job, CommandJob) else _python("vm_agent.call", order.folder),
+            "argv": _argv(order),
+            "container": self._container(order),
             "cwd": str(self.app),
             "environment": {**_told(order), **(user.environment if user else {})},
             "user": asdict(user) if user else None,
@@ -151,10 +155,15 @@ class LocalProcesses:
             "group": self._group(order.run_id),
             "stop_grace_seconds": self.stop_grace_seconds,
             "leftover_grace_seconds": self.leftover_grace_seconds,
-            "niceness": policy.JOB_NICENESS,
-            "oom_score": policy.JOB_OOM_SCORE,
+            "niceness": 0 if contained else policy.JOB_NICENESS,
+            "oom_score": 0 if contained else policy.JOB_OOM_SCORE,
             "result_bytes_max": RESULT_BYTES_MAX,
         }
+
+    def _container(self, order: Order) -> dict[str, Any] | None:
+        if isinstance(order.job, ImageJob):
+            return {**order.job.model_dump(), "boot_id": self.boot_id, "terms": asdict(self.containers)}
+        return None
 
     def _group(self, run_id: str) -> str | None:
         if place := self._place(run_id):
@@ -237,6 +246,16 @@ class _Kept:
 def _hold_signals() -> None:
     """A keeper outlives these signals; those that come before it has its handlers must wait for them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS_OUTLIVED)
+
+
+def _argv(order: Order) -> list[str]:
+    match order.job:
+        case CommandJob(command=command):
+            return command
+        case ImageJob():
+            return _python("vm_agent.containers", order.folder)
+        case FunctionJob():
+            return _python("vm_agent.call", order.folder)
 
 
 def _python(module: str, *arguments: str | Path) -> list[str]:

@@ -96,7 +96,22 @@ class CommandJob(_Wire):
     command: Annotated[list[str], Field(min_length=1)]
 
 
-Job = FunctionJob | CommandJob
+class ImageJob(_Wire):
+    """A container image, and what takes the place of its CMD; no shell is involved."""
+
+    # [host[:port]/]path[:tag][@digest]
+    image: Annotated[
+        str,
+        Field(
+            max_length=512,
+            pattern=r"^([a-z0-9][a-z0-9.-]*(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*"
+            r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$",
+        ),
+    ]
+    arguments: list[str] = Field(default_factory=list)
+
+
+Job = FunctionJob | CommandJob | ImageJob
 
 
 class StartRequest(BaseModel):
@@ -143,6 +158,7 @@ class RunView(_Wire):
     progress: Progress = Progress()
     result: Any = None
     failure: Failure | None = None
+    image: str | None = None  # what an ImageJob ran, by digest
     log_bytes: int = 0
 
 

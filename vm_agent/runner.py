@@ -28,6 +28,7 @@ from vm_agent.job_user import become
 
 GO, STOP = b"g", b"s"
 RESERVE = "reserve"
+CONTAINER_NOTE = "container.json"  # lies in a run's folder from before its container is made until that is gone
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -41,12 +42,14 @@ def main(arguments: list[str]) -> None:
         _, pid, started, group = arguments
         order = _order_of_the_dead(folder, group)
         _family(order, leader=(int(pid), started)).end(order["leftover_grace_seconds"])
+        _clear_container(folder, order["leftover_grace_seconds"])
         (folder / RESERVE).unlink(missing_ok=True)
     else:
         order = json.loads((folder / "order.json").read_bytes())
         outcome = keep(order)
         (folder / RESERVE).unlink(missing_ok=True)
         write_whole(folder / "outcome.json", outcome)
+        _clear_container(folder, 0)
         _close(order["group"])
     with contextlib.suppress(OSError):  # without it, what there is can still be listed and served
         _take_stock(folder)
@@ -208,6 +211,14 @@ def _family(order: Mapping[str, Any], **known: Any) -> Any:
 
     group = Path(order["group"]) if order["group"] else None
     return Family(order["run_id"], group=group, spared=frozenset({os.getpid()}), **known)
+
+
+def _clear_container(folder: Path, grace_seconds: float) -> None:
+    """A container is no process of ours: it outlives whoever asked for it."""
+    if (folder / CONTAINER_NOTE).exists():
+        from vm_agent.containers import leftovers  # noqa: PLC0415 - other jobs need none of it
+
+        leftovers.end(folder, grace_seconds)
 
 
 def _close(group: str | None) -> None:

@@ -192,6 +192,7 @@ class Runs:
             finished_at=self.now(),
             result=verdict.result,
             failure=verdict.failure,
+            image=verdict.image,
             progress=verdict.progress or latest.progress,
         )
         self._live = None

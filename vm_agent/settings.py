@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm_agent import policy
+from vm_agent.containers import terms
 from vm_agent.egress import Echo
 from vm_agent.job_user import JobUser, NoSuchUser, job_user
-from vm_agent.protocol import CommandJob, FunctionJob, Job, Mode
+from vm_agent.protocol import CommandJob, FunctionJob, ImageJob, Job, Mode
 from vm_agent.signed import CERTS_URL
 from vm_agent.wall import METADATA_HOST, Wall
 
@@ -49,6 +50,7 @@ class Settings:
     job_user: JobUser | None
     job_wall: Wall | None
     job_environment: Mapping[str, str]
+    containers: terms.Terms
 
     @property
     def emulated(self) -> bool:
@@ -92,6 +94,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         job_user=user,
         job_wall=_wall(environment, user),
         job_environment={name: value for name, value in environment.items() if name not in _WITHHELD},
+        containers=_containers(environment),
     )
 
 
@@ -170,7 +173,25 @@ def _jobs(spec: str) -> Mapping[Mode, Job]:
     if spec.strip() in {"", "main:run"}:
         return {mode: FunctionJob(function=f"main:{mode}") for mode in Mode}
     try:
-        job = FunctionJob(function=spec) if _FUNCTION.fullmatch(spec) else CommandJob(command=shlex.split(spec))
+        job = _job(spec)
     except ValueError as problem:
-        raise BadSetting(f"MAYFLY_JOB is {spec!r}, neither module:function nor a command: {problem}") from problem
+        raise BadSetting(
+            f"MAYFLY_JOB is {spec!r}, neither module:function nor image:REF nor a command: {problem}"
+        ) from problem
     return dict.fromkeys(Mode, job)
+
+
+def _job(spec: str) -> Job:
+    if _FUNCTION.fullmatch(spec) and not spec.startswith("image:"):
+        return FunctionJob(function=spec)
+    first, *others = shlex.split(spec)
+    if first.startswith("image:"):
+        return ImageJob(image=first.removeprefix("image:"), arguments=others)
+    return CommandJob(command=[first, *others])
+
+
+def _containers(environment: Mapping[str, str]) -> terms.Terms:
+    try:
+        return terms.from_environment(environment)
+    except ValueError as problem:
+        raise BadSetting(str(problem)) from problem

@@ -20,6 +20,7 @@ from vm_agent.app import create_app
 from vm_agent.attempts import Attempts
 from vm_agent.auth import ApiKeys
 from vm_agent.clock import Clock, MachineClock
+from vm_agent.containers.terms import Terms
 from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
 from vm_agent.gpu import NoGpu
@@ -80,10 +81,11 @@ def an_agent(folder: Path, **changes: Any) -> Agent:
     deadman = changes.pop("deadman", None) or a_deadman(folder, clock)
     processes = LocalProcesses(
         app=folder / "app",
-        environment=dict(os.environ),
+        environment={**os.environ, **changes.pop("environment", {})},
         boot_id="boot-1",
-        stop_grace_seconds=0.5,
+        stop_grace_seconds=changes.pop("stop_grace_seconds", 0.5),
         leftover_grace_seconds=0.2,
+        containers=changes.pop("containers", Terms()),
     )
     defaults = {mode: FunctionJob(function=f"main:{mode}") for mode in Mode}
     parts: dict[str, Any] = {

@@ -113,6 +113,7 @@ async def test_the_first_boot_ends_with_an_agent_that_is_kept_alive(vm, google):
     google.secrets["exchange/versions/7"] = b'line one\nline "two" \\ $HOME `id`\n'
     google.attributes |= {"mayfly-secrets": "EXCHANGE=exchange/7", "mayfly-job": "trade:run"}
     google.attributes["mayfly-require-gpu"] = "1"
+    google.attributes |= {"mayfly-container-memory": "8g", "mayfly-job-metadata": "allow"}
     await _boot(vm, google)
     agent = _ask(google)
 
@@ -123,6 +124,7 @@ async def test_the_first_boot_ends_with_an_agent_that_is_kept_alive(vm, google):
     assert agent["EXCHANGE"] == 'line one\nline "two" \\ $HOME `id`'
     assert agent["MAYFLY_JOB"] == "trade:run"
     assert agent["MAYFLY_REQUIRE_GPU"] == "1"
+    assert (agent["MAYFLY_CONTAINER_MEMORY"], agent["MAYFLY_JOB_METADATA"]) == ("8g", "allow")
     assert agent["MAYFLY_ROOT"] == str(vm.disk)
     assert agent["GCE_METADATA_HOST"] == google.host
     assert agent["cwd"] == f"{vm.disk}/opt/mayfly/src"

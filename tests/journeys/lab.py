@@ -260,8 +260,10 @@ MUTATIONS: Sequence[str] = (
 
 
 @asynccontextmanager
-async def a_lab(folder: Path, seed: Seed | None = None, **options: Any) -> AsyncIterator[Lab]:
+async def a_lab(
+    folder: Path, seed: Seed | None = None, *, readable: Sequence[Path] = (), **options: Any
+) -> AsyncIterator[Lab]:
     """A lab whose emulator ends with the block."""
-    readable = [CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)]
-    async with Emulator(seed=seed or a_world(), folder=folder, readable=readable, **options) as emulator:
+    seen = [CHECKOUT, Path(sys.prefix), Path(sys.base_prefix), *readable]
+    async with Emulator(seed=seed or a_world(), folder=folder, readable=seen, **options) as emulator:
         yield Lab(emulator)

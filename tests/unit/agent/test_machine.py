@@ -13,7 +13,7 @@ from vm_agent.auth import ApiKeys, Caller, NotProven
 from vm_agent.door import Door
 from vm_agent.gpu import ChildProbe, NoGpu
 from vm_agent.identity import Identity, Metadata, NoMetadata, boot_id, find_metadata
-from vm_agent.protocol import CommandJob, FunctionJob, Mode
+from vm_agent.protocol import CommandJob, FunctionJob, ImageJob, Mode
 from vm_agent.settings import BadSetting, from_environment
 
 WITH_A_KEY = {"MAYFLY_AUTH": "api-key", "MAYFLY_API_KEY": "k"}
@@ -123,6 +123,11 @@ def test_the_default_jobs_are_the_originals() -> None:
     [
         ("jobs.trade:go", FunctionJob(function="jobs.trade:go")),
         ("python 'my script.py' -v", CommandJob(command=["python", "my script.py", "-v"])),
+        ("image:box", ImageJob(image="box")),
+        (
+            "image:eu.gcr.io/p/i:v1 train 'all of it'",
+            ImageJob(image="eu.gcr.io/p/i:v1", arguments=["train", "all of it"]),
+        ),
     ],
 )
 def test_a_default_job_serves_both_modes(spec: str, job: object) -> None:
@@ -140,6 +145,8 @@ def test_a_default_job_serves_both_modes(spec: str, job: object) -> None:
         {"MAYFLY_AUTH": "both"},
         {"MAYFLY_AUTH": "both", "MAYFLY_CALLERS": "a@b.c", "MAYFLY_API_KEY": ""},
         {"MAYFLY_JOB": "un'closed"},
+        {"MAYFLY_JOB": "image:"},
+        {"MAYFLY_CONTAINER_MEMORY": "much"},
         {"AGENT_PORT": "70000"},
         {"MAYFLY_STOP_GRACE_SECONDS": "-1"},
     ],

@@ -22,7 +22,7 @@ def mayfly(*words: str, folder: Path, **variables: str) -> subprocess.CompletedP
     ("words", "sentence"),
     [
         (["run", "nonsense"], "is no job. Write module:function"),
-        (["run", "image:gcr.io/x/y:1"], "container jobs are not there yet"),
+        (["run", "image:"], "names no image"),
         (["run", "main:run", "--", "ls"], "not both"),
         (["run", "--"], "comes the command to run"),
         (["run", "--set", "a"], "name=value"),

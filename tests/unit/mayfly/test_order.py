@@ -8,7 +8,7 @@ import pytest
 
 from mayfly.order import Order, read_job, read_order, read_params
 from orchestrator.errors import BadUsage
-from vm_agent.protocol import PARAMS_BYTES_MAX, CommandJob, FunctionJob, Mode
+from vm_agent.protocol import PARAMS_BYTES_MAX, CommandJob, FunctionJob, ImageJob, Mode
 
 
 def test_a_function_a_command_or_the_vms_own_default() -> None:
@@ -23,9 +23,15 @@ def test_what_is_no_job_is_refused_with_an_example(spec: str) -> None:
         read_job(spec, None)
 
 
-def test_containers_are_refused_as_not_there_yet() -> None:
-    with pytest.raises(BadUsage, match="not there yet"):
-        read_job("image:gcr.io/x/y:1", None)
+def test_a_container_and_its_arguments() -> None:
+    assert read_job("image:eu.gcr.io/x/y:1", None) == ImageJob(image="eu.gcr.io/x/y:1")
+    assert read_job("image:box", ["train", "--fast"]) == ImageJob(image="box", arguments=["train", "--fast"])
+
+
+@pytest.mark.parametrize("spec", ["image:", "image:Not Lower", "image:--privileged", "image:x@sha256:1"])
+def test_what_names_no_image_is_refused_with_an_example(spec: str) -> None:
+    with pytest.raises(BadUsage, match=r"pkg\.dev/my-project"):
+        read_job(spec, None)
 
 
 def test_a_job_and_a_command_exclude_each_other() -> None:

@@ -15,7 +15,7 @@ from orchestrator.run import Outcome, Verdict, VmUse
 from orchestrator.seen import Machine, Seen
 from orchestrator.trip import Trip
 from tests.unit.orchestrator.sightings import ADDRESS, NOON, a_lease, a_machine, a_run, a_view
-from vm_agent.protocol import Progress, State
+from vm_agent.protocol import ImageJob, Progress, State
 
 BEFORE = a_machine()  # on from 10:00 to 11:00, for somebody else
 SUCCEEDED = Verdict(Outcome.SUCCEEDED)
@@ -119,3 +119,11 @@ def test_what_is_known_of_an_interrupted_run_is_told():
     silent = receipt_of(a_trip(AFTER, started=True, view=a_view(State.INTERRUPTED)), cut, clean=True).detail
     assert "accepted at 2026-11-21 12:00:00 UTC. Its log" in silent
     assert "Its log" not in receipt_of(a_trip(AFTER, started=True, view=view), SUCCEEDED, clean=True).detail
+
+
+def test_of_a_container_the_receipt_names_the_very_image():
+    job, exact = ImageJob(image="gcr.io/p/i:v1", arguments=["train"]), "gcr.io/p/i@sha256:12"
+    view = a_view(State.SUCCEEDED).model_copy(update={"job": job, "image": exact})
+    assert receipt_of(a_trip(AFTER, started=True, view=view), SUCCEEDED, clean=True).job == f"image:{exact} train"
+    nobody_knows = view.model_copy(update={"image": None})
+    assert receipt_of(a_trip(AFTER, started=True, view=nobody_knows), SUCCEEDED, clean=True).job == "main:run"

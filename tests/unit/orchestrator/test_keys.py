@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import BadUsage
 from orchestrator.keys import check_window, meaning_of, window_key
 from orchestrator.spans import parse_duration, written
-from vm_agent.protocol import CommandJob, FunctionJob
+from vm_agent.protocol import CommandJob, FunctionJob, ImageJob
 
 ZONES = st.sampled_from(["UTC", "Asia/Seoul", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
 SPANS = {"1h": 1, "2h": 2, "3h": 3, "4h": 4, "6h": 6, "8h": 8, "12h": 12, "1d": 24}
@@ -65,7 +65,8 @@ def test_other_jobs_and_params_mean_something_else_and_the_order_of_params_nothi
     job = FunctionJob(function="main:run")
     assert meaning_of(job, {"a": 1, "b": 2}) == meaning_of(job, {"b": 2, "a": 1})
     others = [meaning_of(job, {}), meaning_of(None, {}), meaning_of(CommandJob(command=["main:run"]), {})]
-    assert len({meaning_of(job, {"a": 1}), *others}) == 4
+    others += [meaning_of(ImageJob(image="main"), {}), meaning_of(ImageJob(image="main", arguments=["run"]), {})]
+    assert len({meaning_of(job, {"a": 1}), *others}) == 6
 
 
 @given(st.integers(0, 120 * 86400))
