@@ -85,7 +85,9 @@ async def test_a_call_is_a_word_before_it_is_answered(tmp_path: Path) -> None:
     async def app(*_: object) -> None:
         seen.append(off_in(agent, clock))
 
-    door = Door(app, credentials=agent.credentials, fence=agent.fence, heard=agent.deadman.word)
+    door = Door(
+        app, credentials=agent.credentials, attempts=agent.attempts, fence=agent.fence, heard=agent.deadman.word
+    )
     headers = [(b"x-api-key", KEY.encode())]
     await door({"type": "http", "method": "GET", "path": "/", "headers": headers}, nobody, nobody)
     assert seen == [180]
@@ -258,6 +260,7 @@ async def test_an_agent_in_trouble_powers_its_vm_off_all_the_same(
         "MAYFLY_POWEROFF": f"touch {pressed}",
         "MAYFLY_DEADMAN_SILENCE_SECONDS": "2",
         "GCE_METADATA_HOST": "127.0.0.1:9",
+        "MAYFLY_TLS": "off",  # without a certificate it would not listen, and startup.sh's own watch ends the VM
     }
     if trouble == "a ledger that is none":
         (disk / "state").mkdir()

@@ -133,7 +133,7 @@ async def test_a_function_knows_its_run_by_key_and_attempt(tmp_path: Path) -> No
 
 def test_a_job_does_not_learn_the_agents_key() -> None:
     settings = from_environment({"MAYFLY_AUTH": "api-key", "MAYFLY_API_KEY": "secret", "EXCHANGE_KEY": "theirs"})
-    assert settings.job_environment == {"EXCHANGE_KEY": "theirs"}
+    assert settings.job_environment == {"MAYFLY_AUTH": "api-key", "EXCHANGE_KEY": "theirs"}
 
 
 async def test_a_job_past_its_deadline_is_killed_with_its_children(tmp_path: Path) -> None:
