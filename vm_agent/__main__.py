@@ -37,6 +37,9 @@ log = logging.getLogger("vm_agent")
 
 def main() -> None:
     """Read the settings, take the port, serve until SIGTERM."""
+    if sys.argv[1:2] == ["gateway"]:
+        _gateway(sys.argv[2:])
+        return
     arguments = _arguments(sys.argv[1:])
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its comings and goings; ours say more
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -50,8 +53,18 @@ def main() -> None:
         sys.exit(2)
 
 
+def _gateway(words: Sequence[str]) -> None:
+    from vm_agent.gateway import command  # noqa: PLC0415 - the agent's machine has no httpx
+
+    command.main(words)
+
+
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="vm_agent", description="Accepts runs on this VM and executes them.")
+    parser = argparse.ArgumentParser(
+        prog="vm_agent",
+        description="Accepts runs on this VM and executes them.",
+        epilog="`vm_agent gateway --help`: passing requests on to a private Cloud Run service instead.",
+    )
     parser.add_argument("--host", help="address to listen on (default: nic0's, from the metadata server)")
     parser.add_argument("--port", type=int, help="port to listen on (default: AGENT_PORT, else 8000; 0: any free one)")
     return parser.parse_args(words)

@@ -25,7 +25,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="asyncio",
-                http=_Protocol,
+                http=Protocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -44,20 +44,23 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-class _Protocol(H11Protocol):
+class Protocol(H11Protocol):
     """A connection on which no whole request head comes in time is closed: uvicorn itself would wait for ever."""
 
     _too_late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Called by asyncio."""
         super().connection_made(transport)
         self._mind_the_head()
 
     def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
         super().data_received(data)
         self._mind_the_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
         self._stop_minding()
         super().connection_lost(exc)
 

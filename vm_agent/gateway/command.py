@@ -1,0 +1,116 @@
+"""`python -m vm_agent gateway`: the gateway as a process. Exit code 2: it was set up wrongly and did not start."""
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from vm_agent import serving
+from vm_agent.gateway import policy
+from vm_agent.gateway.framing import StrictProtocol
+from vm_agent.gateway.relay import Relay
+from vm_agent.gateway.settings import EXPLAINED, Settings, from_environment
+from vm_agent.gateway.tokens import Tokens, from_metadata
+from vm_agent.gateway.upstream import Upstream
+from vm_agent.identity import Metadata
+from vm_agent.settings import BadSetting
+
+log = logging.getLogger("vm_agent.gateway")
+
+
+def main(words: Sequence[str]) -> None:
+    """Read the settings, take the port, serve until SIGTERM."""
+    arguments = _arguments(words)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    talk = logging.getLogger("uvicorn.error")
+    talk.setLevel(logging.WARNING)  # its comings and goings; ours say more
+    talk.addFilter(lambda record: "without completing" not in record.getMessage())  # the access log has it
+    try:
+        settings = from_environment()
+        port = settings.port if arguments.port is None else arguments.port
+        asyncio.run(_serve(settings, arguments.host, port))
+    except BadSetting as problem:
+        log.critical("%s", problem)
+        sys.exit(2)
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="vm_agent gateway",
+        description="Passes requests with an X-API-Key on to one private Cloud Run service, with this VM's ID token.",
+        epilog=EXPLAINED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")  # noqa: S104 - its job
+    parser.add_argument("--port", type=int, help="port to listen on (default: AGENT_PORT, else 8000; 0: any free one)")
+    return parser.parse_args(words)
+
+
+async def _serve(settings: Settings, host: str, port: int) -> None:
+    context = _tls(settings, host)
+    try:
+        listening = await serving.listen(host, port)
+    except OSError as problem:
+        raise BadSetting(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from problem
+    tokens = Tokens(from_metadata(Metadata(settings.metadata_host), settings.audience), time.time)
+    upstream = Upstream(settings.upstream, settings.answer_seconds)
+    relay = Relay(keys=settings.keys, tokens=tokens, upstream=upstream, body_bytes_max=settings.body_bytes_max)
+    scheme = "https" if context else "http"
+    log.info("listening on %s://%s:%s for %s", scheme, *listening.getsockname()[:2], settings.upstream)
+    try:
+        await uvicorn.Server(_config(relay, context)).serve(sockets=[listening])
+    finally:
+        await tokens.close()
+        await upstream.close()
+
+
+def _config(relay: Relay, context: ssl.SSLContext | None) -> uvicorn.Config:
+    return uvicorn.Config(
+        relay,
+        loop="asyncio",
+        http=StrictProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,  # what answers says who it is
+        date_header=False,
+        proxy_headers=False,  # the caller's address is what the socket says
+        timeout_graceful_shutdown=policy.SHUTDOWN_SECONDS,
+        ssl_context_factory=(lambda _config, _default: context) if context else None,
+    )
+
+
+def _tls(settings: Settings, host: str) -> ssl.SSLContext | None:
+    if not settings.tls:
+        if settings.plain or _loopback(host):
+            return None
+        raise BadSetting("no MAYFLY_GATEWAY_TLS: keys would be readable on the way. MAYFLY_GATEWAY_PLAIN=1 allows that")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        if settings.tls.startswith("-----BEGIN"):
+            with tempfile.NamedTemporaryFile("w", encoding="ascii") as file:  # 0600; OpenSSL reads files only
+                file.write(settings.tls + "\n")
+                file.flush()
+                context.load_cert_chain(file.name)
+        else:
+            context.load_cert_chain(Path(settings.tls))
+    except (OSError, ValueError) as problem:
+        raise BadSetting(f"MAYFLY_GATEWAY_TLS holds no certificate with its key: {type(problem).__name__}") from problem
+    return context
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

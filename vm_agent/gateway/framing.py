@@ -1,0 +1,77 @@
+"""Where a message ends, and nobody may see it otherwise: request smuggling is refused before the request is a request.
+
+h11 alone takes bare line feeds, folded lines, a Content-Length beside Transfer-Encoding and a repeated one, as older
+RFCs allow. Whoever stands before or behind the gateway may read these in another way; so here they are 400, and the
+connection ends. Requests go on in h11's own, single spelling in any case.
+"""
+
+import asyncio
+import re
+
+import h11
+from h11._receivebuffer import ReceiveBuffer
+
+from vm_agent.gateway.headers import API_KEY
+from vm_agent.problems import BadRequest
+from vm_agent.protocol import PROBLEM_MEDIA_TYPE
+from vm_agent.replies import problem
+from vm_agent.serving import Protocol
+
+_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+_ONCE = (b"host", b"content-length", b"transfer-encoding", API_KEY, b"authorization")
+
+
+class StrictProtocol(Protocol):
+    """The agent's protocol on a strict buffer; what it refuses is a problem document, too."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Called by asyncio."""
+        self.conn._receive_buffer = StrictBuffer()  # h11 has no other place where raw lines are seen
+        super().connection_made(transport)
+
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn when h11 refuses."""
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.transport.close()  # the answer has begun already: all that is left is to break it off
+            return
+        answer = problem(BadRequest(msg))
+        headers = [(b"content-type", PROBLEM_MEDIA_TYPE.encode()), (b"connection", b"close")]
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+        self.transport.write(
+            self.conn.send(h11.Response(status_code=400, headers=headers, reason=b"Bad Request")) or b""
+        )
+        self.transport.write(self.conn.send(h11.Data(data=bytes(answer.body))) or b"")
+        self.transport.close()
+
+
+class StrictBuffer(ReceiveBuffer):
+    """Gives h11 the lines of a head, or of a trailer, only if there is one way to read them."""
+
+    def maybe_extract_lines(self) -> list[bytearray] | None:
+        """All lines before the first empty one; None: they are not all here yet."""
+        if self._data[:2] != b"\r\n":  # that is an empty line, which ends what h11 looks for
+            end = self._data.find(b"\r\n\r\n")
+            if _BARE.search(self._data[: end + 4] if end >= 0 else self._data):
+                raise h11.RemoteProtocolError("a line does not end with CR LF")
+        lines = super().maybe_extract_lines()
+        if lines:
+            check(lines)
+        return lines
+
+
+def check(lines: list[bytearray]) -> None:
+    """RemoteProtocolError for lines whose meaning depends on the reader."""
+    if any(line[:1] in {b" ", b"\t"} for line in lines):
+        raise h11.RemoteProtocolError("a folded line")
+    fields = [line.partition(b":") for line in lines]
+    said = {name: [bytes(value).strip() for key, _, value in fields if key.lower() == name] for name in _ONCE}
+    if repeated := [name.decode() for name, values in said.items() if len(values) > 1]:
+        raise h11.RemoteProtocolError(f"{repeated[0]} is repeated")
+    if said[b"content-length"] and said[b"transfer-encoding"]:
+        raise h11.RemoteProtocolError("content-length and transfer-encoding")
+    if any(not length.isdigit() for length in said[b"content-length"]):
+        raise h11.RemoteProtocolError("content-length is no number")
+    if any(coding.lower() != b"chunked" for coding in said[b"transfer-encoding"]):
+        raise h11.RemoteProtocolError("transfer-encoding is not chunked")
+    if said[b"transfer-encoding"] and lines[0].endswith(b" HTTP/1.0"):
+        raise h11.RemoteProtocolError("transfer-encoding in HTTP/1.0")

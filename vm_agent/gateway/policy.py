@@ -1,0 +1,20 @@
+"""Every number of the gateway, with its reason."""
+
+TOKEN_AHEAD_SECONDS = 300.0  # an ID token is renewed so long before it expires: an outage of minutes goes unnoticed
+TOKEN_AGAIN_SECONDS = 5.0  # between two refreshes, lest a metadata server that fails be hammered
+TOKEN_TRIES = 3  # the metadata server is being maintained for less than a second at a time
+TOKEN_PAUSE_SECONDS = 0.5  # between them
+
+KEY_LENGTH_MIN = 16  # characters: what `openssl rand -hex 16` gives is twice as long; no password is let in
+
+BODY_BYTES_MAX = 8 << 30  # an upload: hours of uncompressed sound; what the service itself takes may be less
+LIVE_REQUESTS_MAX = 512  # each holds two sockets and about 200 kB
+SPARE_CONNECTIONS = 32  # kept open to the upstream for the next request
+
+CONNECT_SECONDS = 10.0  # to Google's front end, with TLS
+CONNECT_RETRIES = 2  # nothing has been sent then: trying again cannot do anything twice
+ANSWER_SECONDS = 3600.0  # until the answer begins, and between two pieces of it: Cloud Run's own limit is an hour
+UPLOAD_SECONDS = 60.0  # for one piece of the body to come, or to be taken by the upstream
+DOWNLOAD_SECONDS = 300.0  # for one piece of the answer to be taken: a caller that has stalled holds a GPU
+
+SHUTDOWN_SECONDS = 20  # what runs may end in; startup.sh's unit kills at 20 s
