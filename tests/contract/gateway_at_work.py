@@ -25,7 +25,7 @@ CREDENTIALS = {"X-API-Key": LAPTOP}
 
 
 class MetadataServer:
-    """Signs identity tokens with the emulator's signer. `refuse` makes it answer 503; `gate` holds every answer back."""
+    """Signs identity tokens with the emulator's signer. `refuse`: it answers 503; `gate` holds its answers back."""
 
     def __init__(self) -> None:
         self.signer = Signer.new()
@@ -81,7 +81,7 @@ class Asked:
     scope: Scope
     receive: Receive
     send: Send
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    more: bool = True  # of the body
 
     @property
     def headers(self) -> dict[str, str]:
@@ -94,9 +94,11 @@ class Asked:
 
     async def piece(self) -> bytes:
         """The next piece of the body; b"" at its end."""
+        if not self.more:
+            return b""
         message = await self.receive()
-        assert message["type"] == "http.request", message
-        return message.get("body", b"")
+        self.more = message.get("more_body", False)
+        return message.get("body", b"") if message["type"] == "http.request" else b""
 
     async def hung_up(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":

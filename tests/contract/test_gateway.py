@@ -199,7 +199,7 @@ async def test_memory_does_not_grow_with_the_bodies(gateway: Gateway, service: S
             if not size % (1 << 10):
                 most = max(most, gateway.rss)
     assert (size, back.digest()) == (PIECES * len(PIECE), hashlib.sha256(PIECE * PIECES).digest())
-    print(f"{size >> 20} MiB each way: {(max(most, gateway.rss) - before) / (1 << 20):.1f} MiB more")
+    print(f"{size >> 20} MiB each way: {(max(most, gateway.rss) - before) / (1 << 20):.1f} MiB more")  # noqa: T201
     assert max(most, gateway.rss) - before < GROWTH_BYTES_MAX
 
 

@@ -29,6 +29,8 @@ class Body(httpx.AsyncByteStream):
             self.seen += len(piece)
             if self.seen > self._bytes_max:
                 raise too_large(self._bytes_max)
+            if not more:
+                self.let_go()  # from here on, the next word of the caller is that it is gone
             if piece:
                 yield piece
 

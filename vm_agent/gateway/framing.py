@@ -61,7 +61,7 @@ class StrictBuffer(ReceiveBuffer):
 
 def check(lines: list[bytearray]) -> None:
     """RemoteProtocolError for lines whose meaning depends on the reader."""
-    if any(line[:1] in {b" ", b"\t"} for line in lines):
+    if any(line.startswith((b" ", b"\t")) for line in lines):
         raise h11.RemoteProtocolError("a folded line")
     fields = [line.partition(b":") for line in lines]
     said = {name: [bytes(value).strip() for key, _, value in fields if key.lower() == name] for name in _ONCE}
