@@ -11,6 +11,7 @@ import re
 import h11
 from h11._receivebuffer import ReceiveBuffer
 
+from vm_agent.gateway import policy
 from vm_agent.gateway.headers import API_KEY
 from vm_agent.problems import BadRequest
 from vm_agent.protocol import PROBLEM_MEDIA_TYPE
@@ -53,6 +54,8 @@ class StrictBuffer(ReceiveBuffer):
             end = self._data.find(b"\r\n\r\n")
             if _BARE.search(self._data[: end + 4] if end >= 0 else self._data):
                 raise h11.RemoteProtocolError("a line does not end with CR LF")
+            if end > policy.HEAD_BYTES_MAX:  # h11 minds only one that is not all there yet
+                raise h11.RemoteProtocolError("the head is too large")
         lines = super().maybe_extract_lines()
         if lines:
             check(lines)

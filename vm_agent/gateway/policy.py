@@ -7,6 +7,7 @@ TOKEN_PAUSE_SECONDS = 0.5  # between them
 
 KEY_LENGTH_MIN = 16  # characters: what `openssl rand -hex 16` gives is twice as long; no password is let in
 
+HEAD_BYTES_MAX = 16 << 10  # a request's line and headers: uvicorn's own limit for what comes in parts
 BODY_BYTES_MAX = 8 << 30  # an upload: hours of uncompressed sound; what the service itself takes may be less
 LIVE_REQUESTS_MAX = 512  # each holds two sockets and about 200 kB
 SPARE_CONNECTIONS = 32  # kept open to the upstream for the next request
