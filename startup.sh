@@ -3,6 +3,8 @@
 #
 # It needs bash, curl, the metadata server, and these attributes of the instance:
 #   mayfly-source, mayfly-ref   git repository, and the commit or tag of it to run; none: the code is in the image already
+#   mayfly-role=gateway         the VM passes requests on to a Cloud Run service (docs/gateway.md), and is never powered off
+#   mayfly-gateway-upstream, mayfly-gateway-keys (mayfly-gateway-keys), mayfly-gateway-tls   for it: URL, secret, secret
 #   mayfly-extras (agent)       extras of the project to install; "none" for a project without any
 #   mayfly-agent-key (mayfly-agent-key)   the secret that callers of the agent must know
 #   mayfly-secrets              more secrets for the jobs' environment: "NAME=secret[/version] ..."
@@ -27,7 +29,7 @@ readonly errors=$root/run/mayfly-startup.stderr # of the command that runs now
 readonly metadata=http://${GCE_METADATA_HOST:-169.254.169.254}/computeMetadata/v1
 readonly secret_manager=${SECRET_MANAGER_EMULATOR_HOST:+http://$SECRET_MANAGER_EMULATOR_HOST}
 
-stage=deadman epoch=0 boot_id='' failed_command=''
+role='' stage=deadman epoch=0 boot_id='' failed_command=''
 export HOME=${HOME:-$root/root} GIT_TERMINAL_PROMPT=0 DEBIAN_FRONTEND=noninteractive
 
 main() {
@@ -35,7 +37,8 @@ main() {
     arm_deadman
     mkdir -p "$root/run" "$root/opt/mayfly" "$root/etc/mayfly"
     : >"$errors"
-    write_banner || true # no boot fails for that
+    role=$(attribute mayfly-role)
+    [[ $role == gateway ]] || write_banner || true # no boot fails for that
     boot_id=$(cat "$root/proc/sys/kernel/random/boot_id")
     epoch=$(attribute mayfly-lease | sed -n 's/.*"epoch" *: *\([0-9][0-9]*\).*/\1/p')
     enter code fetch_code
@@ -125,6 +128,7 @@ power_off() {
 
 held() {
     local text until
+    [[ $(value instance/attributes/mayfly-role) != gateway ]] || return 0 # always on
     text=$(value instance/attributes/mayfly-hold)
     [[ $text == "$hold" ]] || hold=$text hold_since=$SECONDS
     until=$(date -d "$text" +%s 2>/dev/null) || return 1
@@ -185,15 +189,22 @@ is_local() {
 # ---- secrets: in shell variables and a 0600 file; never an argument of a program, never in a report --------
 
 write_environment() {
-    local token project pair name payload list key
+    local token project pair name payload list key tls own
     token=$(metadata instance/service-accounts/default/token | json_string access_token)
     project=$(metadata project/project-id)
     list=$(attribute mayfly-secrets)
-    key=$(attribute mayfly-agent-key)
+    if [[ $role == gateway ]]; then
+        key=$(attribute mayfly-gateway-keys)
+        tls=$(attribute mayfly-gateway-tls)
+        own="MAYFLY_GATEWAY_KEYS=${key:-mayfly-gateway-keys}${tls:+ MAYFLY_GATEWAY_TLS=$tls}"
+    else
+        key=$(attribute mayfly-agent-key)
+        own="MAYFLY_API_KEY=${key:-mayfly-agent-key}"
+    fi
     (
         umask 077
         : >"$env_file.new"
-        for pair in $list "MAYFLY_API_KEY=${key:-mayfly-agent-key}"; do
+        for pair in $list $own; do
             name=${pair%%=*}
             [[ $pair == *=* && $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || die "mayfly-secrets: '$pair' is not NAME=secret[/version]"
             payload=$(secret "${pair#*=}" <<<"Authorization: Bearer $token")
@@ -215,13 +226,17 @@ secret() {
 }
 
 own_settings() {
-    local name port job gpu silence
+    local name port job gpu silence upstream
     port=$(attribute mayfly-port)
     job=$(attribute mayfly-job)
     gpu=$(attribute mayfly-require-gpu)
     silence=$(attribute mayfly-silence-seconds)
     setting AGENT_PORT "${port:-8000}"
     setting PATH "$venv/bin:$PATH"
+    if [[ $role == gateway ]]; then
+        upstream=$(attribute mayfly-gateway-upstream)
+        setting MAYFLY_GATEWAY_UPSTREAM "$upstream"
+    fi
     [[ -z $job ]] || setting MAYFLY_JOB "$job"
     [[ -z $gpu ]] || setting MAYFLY_REQUIRE_GPU "$gpu"
     [[ -z $silence ]] || setting MAYFLY_DEADMAN_SILENCE_SECONDS "$silence"
@@ -241,7 +256,7 @@ setting() {
 install_dependencies() {
     local uv extra list extras=()
     list=$(attribute mayfly-extras)
-    for extra in ${list:-agent}; do
+    for extra in ${list:-${role:-agent}}; do
         [[ $extra == none ]] || extras+=(--extra "$extra")
     done
     uv=$(command -v "${UV:-uv}") || install_uv
@@ -271,7 +286,7 @@ start_agent() {
     local started=$SECONDS
     if [[ -n ${MAYFLY_SUPERVISOR:-} ]]; then
         cd "$code"
-        attempt "$MAYFLY_SUPERVISOR" mayfly-agent "$env_file" -- "$venv/bin/python" -m vm_agent
+        attempt "$MAYFLY_SUPERVISOR" mayfly-agent "$env_file" -- "$venv/bin/python" -m vm_agent ${role:+"$role"}
     elif on_systemd; then
         write_unit
         attempt systemctl daemon-reload
@@ -302,7 +317,7 @@ Description=Mayfly agent
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart=$venv/bin/python -m vm_agent
+ExecStart=$venv/bin/python -m vm_agent $role
 WorkingDirectory=$code
 EnvironmentFile=$env_file
 Restart=always
