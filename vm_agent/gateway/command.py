@@ -19,7 +19,7 @@ from vm_agent.gateway.framing import StrictProtocol
 from vm_agent.gateway.relay import Relay
 from vm_agent.gateway.settings import EXPLAINED, Settings, from_environment
 from vm_agent.gateway.tokens import Tokens, from_metadata
-from vm_agent.gateway.upstream import Upstream
+from vm_agent.gateway.upstream import Patience, Upstream
 from vm_agent.identity import Metadata
 from vm_agent.settings import BadSetting
 
@@ -61,7 +61,7 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
     except OSError as problem:
         raise BadSetting(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from problem
     tokens = Tokens(from_metadata(Metadata(settings.metadata_host), settings.audience), time.time)
-    upstream = Upstream(settings.upstream, settings.answer_seconds)
+    upstream = Upstream(settings.upstream, Patience(settings.answer_seconds, policy.UPLOAD_SECONDS))
     relay = Relay(keys=settings.keys, tokens=tokens, upstream=upstream, body_bytes_max=settings.body_bytes_max)
     scheme = "https" if context else "http"
     log.info("listening on %s://%s:%s for %s", scheme, *listening.getsockname()[:2], settings.upstream)

@@ -65,13 +65,13 @@ def to_upstream(received: Headers, hop: Hop) -> Headers:
 def to_caller(received: Headers, origin: str) -> Headers:
     """The answer's headers for the caller. A redirect within the upstream becomes one within the gateway."""
     kept = [(name, value) for name, value in _end_to_end(received) if name not in UPSTREAM_ONLY]
-    length = [(b"content-length", value) for value in values(received, b"content-length")]
+    length = [] if values(received, b"transfer-encoding") else values(received, b"content-length")
     inside = origin.encode("ascii")
     return [
         (name, value.removeprefix(inside)) if name == b"location" and value.startswith(inside + b"/") else (name, value)
         for name, value in kept
         if name != b"content-length"
-    ] + length
+    ] + [(b"content-length", value) for value in length]
 
 
 def values(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:

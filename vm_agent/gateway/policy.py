@@ -11,9 +11,13 @@ HEAD_BYTES_MAX = 16 << 10  # a request's line and headers: uvicorn's own limit f
 BODY_BYTES_MAX = 8 << 30  # an upload: hours of uncompressed sound; what the service itself takes may be less
 LIVE_REQUESTS_MAX = 512  # each holds two sockets and about 200 kB
 SPARE_CONNECTIONS = 32  # kept open to the upstream for the next request
+SPARE_SECONDS = 15.0  # and for so long: less than any front end keeps them, lest a request meet one that is closing
+READ_AHEAD_BYTES = 256 << 10  # of an answer that its caller has not taken yet: one read of a socket by asyncio
+ANSWER_HEAD_BYTES_MAX = 64 << 10  # the upstream is ours: cookies and security policies may be long
 
 CONNECT_SECONDS = 10.0  # to Google's front end, with TLS
-CONNECT_RETRIES = 2  # nothing has been sent then: trying again cannot do anything twice
+CONNECT_TRIES = 3  # within them; nothing has been sent then: trying again cannot do anything twice
+CONNECT_PAUSE_SECONDS = 0.2  # between two of them
 ANSWER_SECONDS = 3600.0  # until the answer begins, and between two pieces of it: Cloud Run's own limit is an hour
 UPLOAD_SECONDS = 60.0  # for one piece of the body to come, or to be taken by the upstream
 DOWNLOAD_SECONDS = 300.0  # for one piece of the answer to be taken: a caller that has stalled holds a GPU

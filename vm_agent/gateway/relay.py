@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
-import httpx
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -17,7 +16,7 @@ from vm_agent.gateway.headers import API_KEY, Headers, Hop, body_length, to_call
 from vm_agent.gateway.keys import Keys
 from vm_agent.gateway.problems import Overloaded, TraceRefused
 from vm_agent.gateway.tokens import Tokens
-from vm_agent.gateway.upstream import Upstream, translated
+from vm_agent.gateway.upstream import Upstream
 from vm_agent.problems import BadRequest, CallerGone, Refused, Unauthorized
 from vm_agent.replies import problem
 
@@ -173,20 +172,13 @@ class Relay:
         if content is None:
             body.let_go()
         async with self._upstream.ask(scope["method"], _target(scope), to_upstream(headers, hop), content) as answer:
-            body.let_go()
-            said = to_caller([(name.lower(), value) for name, value in answer.headers.raw], self._upstream.origin)
+            said = to_caller(answer.headers, self._upstream.origin)
             if not values(said, b"date"):
                 said.append((b"date", formatdate(usegmt=True).encode("ascii")))
-            await exchange.say({"type": "http.response.start", "status": answer.status_code, "headers": said})
-            await _pieces(answer, exchange)
+            await exchange.say({"type": "http.response.start", "status": answer.status, "headers": said})
+            async for piece in answer.pieces:
+                await exchange.say({"type": "http.response.body", "body": piece, "more_body": True})
         await exchange.say({"type": "http.response.body", "body": b""})
-
-
-async def _pieces(answer: httpx.Response, exchange: Exchange) -> None:
-    """Each piece goes on as it comes, still encoded as it was."""
-    with translated():
-        async for piece in answer.aiter_raw():
-            await exchange.say({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 def _target(scope: Scope) -> bytes:
