@@ -4,7 +4,8 @@
 # It needs bash, curl, the metadata server, and these attributes of the instance:
 #   mayfly-source, mayfly-ref   git repository, and the commit or tag of it to run; none: the code is in the image already
 #   mayfly-role=gateway         the VM passes requests on to a Cloud Run service (docs/gateway.md), and is never powered off
-#   mayfly-gateway-upstream, mayfly-gateway-keys (mayfly-gateway-keys), mayfly-gateway-tls   for it: URL, secret, secret
+#   mayfly-gateway-upstream     for it: the service's URL; and these secrets: mayfly-gateway-keys (mayfly-gateway-keys),
+#   mayfly-gateway-certificate, mayfly-gateway-certificate-key
 #   mayfly-extras (agent)       extras of the project to install; "none" for a project without any
 #   mayfly-agent-key (mayfly-agent-key)   the secret that callers of the agent must know
 #   mayfly-secrets              more secrets for the jobs' environment: "NAME=secret[/version] ..."
@@ -38,6 +39,7 @@ main() {
     mkdir -p "$root/run" "$root/opt/mayfly" "$root/etc/mayfly"
     : >"$errors"
     role=$(attribute mayfly-role)
+    [[ -z $role || $role == gateway ]] || die "mayfly-role is '$role': it can be gateway, or not be there"
     [[ $role == gateway ]] || write_banner || true # no boot fails for that
     boot_id=$(cat "$root/proc/sys/kernel/random/boot_id")
     epoch=$(attribute mayfly-lease | sed -n 's/.*"epoch" *: *\([0-9][0-9]*\).*/\1/p')
@@ -74,8 +76,9 @@ arm_deadman() {
 
 # It watches as long as the VM is on. Before the agent's first pulse, the boot may take its minutes.
 deadman() {
-    local minutes now off why hold='' hold_since=0
+    local minutes now off why role='' hold='' hold_since=0
     now=$(boot_seconds)
+    role=$(value instance/attributes/mayfly-role)
     minutes=$(value instance/attributes/mayfly-boot-minutes)
     [[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || minutes=10
     off=$(awk "BEGIN { print int($now + 60 * $minutes) }")
@@ -128,7 +131,8 @@ power_off() {
 
 held() {
     local text until
-    [[ $(value instance/attributes/mayfly-role) != gateway ]] || return 0 # always on
+    [[ $role == gateway ]] || role=$(value instance/attributes/mayfly-role)
+    [[ $role != gateway ]] || return 0 # always on, also when the metadata server is silent later
     text=$(value instance/attributes/mayfly-hold)
     [[ $text == "$hold" ]] || hold=$text hold_since=$SECONDS
     until=$(date -d "$text" +%s 2>/dev/null) || return 1
@@ -189,14 +193,17 @@ is_local() {
 # ---- secrets: in shell variables and a 0600 file; never an argument of a program, never in a report --------
 
 write_environment() {
-    local token project pair name payload list key tls own
+    local token project pair name payload list key own
     token=$(metadata instance/service-accounts/default/token | json_string access_token)
     project=$(metadata project/project-id)
     list=$(attribute mayfly-secrets)
     if [[ $role == gateway ]]; then
         key=$(attribute mayfly-gateway-keys)
-        tls=$(attribute mayfly-gateway-tls)
-        own="MAYFLY_GATEWAY_KEYS=${key:-mayfly-gateway-keys}${tls:+ MAYFLY_GATEWAY_TLS=$tls}"
+        own="MAYFLY_GATEWAY_KEYS=${key:-mayfly-gateway-keys}"
+        for name in certificate certificate_key; do
+            key=$(attribute "mayfly-gateway-${name/_/-}")
+            own+=${key:+ MAYFLY_GATEWAY_${name^^}=$key}
+        done
     else
         key=$(attribute mayfly-agent-key)
         own="MAYFLY_API_KEY=${key:-mayfly-agent-key}"
@@ -256,7 +263,7 @@ setting() {
 install_dependencies() {
     local uv extra list extras=()
     list=$(attribute mayfly-extras)
-    for extra in ${list:-${role:-agent}}; do
+    for extra in ${list:-agent}; do
         [[ $extra == none ]] || extras+=(--extra "$extra")
     done
     uv=$(command -v "${UV:-uv}") || install_uv

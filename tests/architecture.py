@@ -40,7 +40,7 @@ SEES = {
 BORDERS = (
     ("google", ("orchestrator/google_*.py", "orchestrator/secrets.py")),
     # notify speaks HTTP to a chat's webhook: no agent, and no key of ours goes with it.
-    ("httpx", ("orchestrator/agent_client.py", "orchestrator/notify.py", "vm_agent/gateway*", "mayfly/*")),
+    ("httpx", ("orchestrator/agent_client.py", "orchestrator/notify.py", "mayfly/*")),
     ("tenacity", ("orchestrator/patience.py",)),
     ("ccxt", ("vm_agent/jobs/trade/binance.py",)),
 )

@@ -19,6 +19,7 @@ from vm_agent.cgroups import writable_group
 from vm_agent.clock import MachineClock
 from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
+from vm_agent.gateway import command
 from vm_agent.gpu import ChildProbe
 from vm_agent.hold import Banner
 from vm_agent.identity import Identity, Metadata, NoMetadata
@@ -38,7 +39,7 @@ log = logging.getLogger("vm_agent")
 def main() -> None:
     """Read the settings, take the port, serve until SIGTERM."""
     if sys.argv[1:2] == ["gateway"]:
-        _gateway(sys.argv[2:])
+        command.main(sys.argv[2:])
         return
     arguments = _arguments(sys.argv[1:])
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its comings and goings; ours say more
@@ -51,12 +52,6 @@ def main() -> None:
     except BadSetting as problem:
         log.critical("%s", problem)
         sys.exit(2)
-
-
-def _gateway(words: Sequence[str]) -> None:
-    from vm_agent.gateway import command  # noqa: PLC0415 - the agent's machine has no httpx
-
-    command.main(words)
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -157,10 +158,14 @@ class Service:
             over.set()
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator["Service"]:
+    async def serving(self, pem: Path | None = None) -> AsyncIterator["Service"]:
+        """With a certificate and its key in `pem`: by https, as localhost."""
         listening = await serving.listen("127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        config = uvicorn.Config(self, loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None)
+        port = listening.getsockname()[1]
+        self.url = f"https://localhost:{port}" if pem else f"http://127.0.0.1:{port}"
+        config = uvicorn.Config(
+            self, loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, ssl_certfile=pem
+        )
         server = uvicorn.Server(config)
         server.config.timeout_graceful_shutdown = 1
         server.config.load()
@@ -218,6 +223,12 @@ class Gateway:
                     if all(part in line for part in parts):
                         return line
                 await asyncio.sleep(0.01)
+
+
+def check_problem(answer: httpx.Response, status: int, code: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.json()["status"], answer.json()["code"]) == (status, code)
 
 
 def environment(upstream: str, metadata_host: str, **more: str) -> dict[str, str]:

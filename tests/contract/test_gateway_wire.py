@@ -4,39 +4,20 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.contract.gateway_at_work import (
     KEYS,
     PHONE,
+    Asked,
     Gateway,
-    MetadataServer,
     Service,
     environment,
-    gateway_process,
 )
 
 HEAD = f"Host: gate.example\r\nX-API-Key: {PHONE}\r\n"
-
-
-@pytest.fixture
-def metadata() -> Iterator[MetadataServer]:
-    with MetadataServer().serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    async with Service().serving() as service:
-        yield service
-
-
-@pytest.fixture
-async def gateway(metadata: MetadataServer, service: Service) -> AsyncIterator[Gateway]:
-    async with gateway_process(service.url, metadata.host) as gateway:
-        yield gateway
 
 
 async def test_a_caller_s_header_goes_on_unless_it_is_ours_to_say(gateway: Gateway, service: Service) -> None:
@@ -121,12 +102,24 @@ PROBES = {
     "TE in disguise": f"{POST}Transfer-Encoding: xchunked\r\n{SMUGGLED}",
     "TE with a list": f"{POST}Transfer-Encoding: gzip, chunked\r\n{SMUGGLED}",
     "TE before a space": f"{POST}Transfer-Encoding : chunked\r\n{SMUGGLED}",
+    "TE twice in one": f"{POST}Transfer-Encoding: chunked, chunked\r\n{SMUGGLED}",
+    "TE after a tab and a VT": f"{POST}Transfer-Encoding: \x0bchunked\r\n{SMUGGLED}",
+    "TE in quotes": f'{POST}Transfer-Encoding: "chunked"\r\n{SMUGGLED}',
+    "TE identity": f"{POST}Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello",
+    "an empty TE": f"{POST}Transfer-Encoding:\r\nContent-Length: 5\r\n\r\nhello",
     "TE in HTTP/1.0": f"POST / HTTP/1.0\r\n{HEAD}{CHUNKED}{SMUGGLED}",
     "folded TE": f"{POST}Transfer-Encoding:\r\n chunked\r\n{SMUGGLED}",
     "two lengths": f"{POST}Content-Length: 0\r\nContent-Length: 5\r\n\r\nhello",
     "one length twice": f"{POST}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
     "a list of lengths": f"{POST}Content-Length: 5, 5\r\n\r\nhello",
+    "an empty length": f"{POST}Content-Length:\r\n\r\nhello",
+    "a hexadecimal length": f"{POST}Content-Length: 0x5\r\n\r\nhello",
+    "a negative length": f"{POST}Content-Length: -5\r\n\r\nhello",
+    "a length without end": f"{POST}Content-Length: {'9' * 5000}\r\n\r\nhello",
+    "a length with a space": f"{POST}Content-Length : 5\r\n\r\nhello",
     "a signed length": f"{POST}Content-Length: +5\r\n\r\nhello",
+    "a folded host": f"GET / HTTP/1.1\r\nHost: x\r\n\ty\r\nX-API-Key: {PHONE}\r\n\r\n",
+    "folded at once": f"GET / HTTP/1.1\r\n {HEAD}\r\n",
     "two hosts": f"{GET}Host: other\r\n\r\n",
     "no host": f"GET / HTTP/1.1\r\nX-API-Key: {PHONE}\r\n\r\n",
     "two keys": f"{GET}X-API-Key: wrong\r\n\r\n",
@@ -135,35 +128,70 @@ PROBES = {
     "bare LF before the end": f"{GET}X: y\n\nGET /smuggled HTTP/1.1\r\n{HEAD}\r\n",
     "bare CR": f"{GET}X: y\rTransfer-Encoding: chunked\r\n\r\n",
     "NUL": f"{GET}X: \0y\r\n\r\n",
+    "NUL in a name": f"{GET}X\0: y\r\n\r\n",
+    "no name": f"{GET}: y\r\n\r\n",
+    "no colon": f"{GET}Transfer-Encoding chunked\r\n\r\n",
+    "a version to come": f"GET / HTTP/2.0\r\n{HEAD}Connection: close\r\n\r\n",
+    "a version gone by": f"GET / HTTP/0.9\r\n{HEAD}Connection: close\r\n\r\n",
+    "no version": f"GET /\r\n{HEAD}\r\n",
+    "two spaces": f"GET  / HTTP/1.1\r\n{HEAD}\r\n",
+    "a tab for a space": f"GET\t/ HTTP/1.1\r\n{HEAD}\r\n",
+    "a space in the target": f"GET /a b HTTP/1.1\r\n{HEAD}\r\n",
+    "HTTP/2's preface": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "bad chunk size": f"{POST}{CHUNKED}\r\n0x5\r\nhello\r\n0\r\n\r\n",
     "chunk without end": f"{POST}{CHUNKED}\r\n3\r\nhello\r\n0\r\n\r\n",
     "chunk size with LF": f"{POST}{CHUNKED}\r\n5\nhello\r\n0\r\n\r\n",
+    "chunk size with a sign": f"{POST}{CHUNKED}\r\n+5\r\nhello\r\n0\r\n\r\n",
+    "chunk size without end": f"{POST}{CHUNKED}\r\n{'f' * 30}\r\nhello\r\n0\r\n\r\n",
+    "chunk size with CR": f"{POST}{CHUNKED}\r\n5\rx\r\nhello\r\n0\r\n\r\n",
+    "chunk extension with LF": f"{POST}{CHUNKED}\r\n5;a\nb\r\nhello\r\n0\r\n\r\n",
+    "trailer with LF": f"{POST}{CHUNKED}\r\n5\r\nhello\r\n0\r\nX: y\n\r\n\r\n",
+    "folded trailer": f"{POST}{CHUNKED}\r\n5\r\nhello\r\n0\r\nX: y\r\n z\r\n\r\n",
     "absolute target": f"GET http://169.254.169.254/ HTTP/1.1\r\n{HEAD}Connection: close\r\n\r\n",
     "another authority": f"CONNECT 169.254.169.254:80 HTTP/1.1\r\n{HEAD}Connection: close\r\n\r\n",
     "asterisk": f"OPTIONS * HTTP/1.1\r\n{HEAD}Connection: close\r\n\r\n",
     "fragment": f"GET /#a HTTP/1.1\r\n{HEAD}Connection: close\r\n\r\n",
+    "endless headers": GET + "X: y\r\n" * 10_000 + "\r\n",
+    "endless target": f"GET /{'y' * 100_000} HTTP/1.1\r\n{HEAD}\r\n",
     "endless head": f"{GET}X: {'y' * 100_000}\r\n\r\n",
 }
-BODIES = {"bad chunk size", "chunk without end", "chunk size with LF"}  # the head is well: the request begins
+BODIES = {
+    probe for probe in PROBES if probe.startswith(("bad chunk", "chunk", "trailer", "folded trailer"))
+}  # it begins
 
 
-@pytest.mark.parametrize("probe", PROBES)
-async def test_a_request_that_can_be_read_in_two_ways_is_refused(
-    gateway: Gateway, service: Service, probe: str
-) -> None:
-    answer = await gateway.raw(PROBES[probe].encode())
-    whole = [asked for asked in service.requests if asked.target == "/smuggled"]
-    assert whole == []
-    assert answer.count(b"HTTP/1.1 ") <= 1, "one request, or none: never two"
-    if probe in BODIES:
-        assert b" 200 " not in answer
-    else:
-        head, _, body = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 400 ")
-        assert b"application/problem+json" in head
-        assert json.loads(body)["code"] == "bad-request"
-        assert service.requests == []
+async def test_a_request_that_can_be_read_in_two_ways_is_refused(gateway: Gateway, service: Service) -> None:
+    for probe, request in PROBES.items():
+        answer = await gateway.raw(request.encode())
+        assert answer.count(b"HTTP/1.1 ") <= 1, f"{probe}: one request, or none: never two"
+        if probe in BODIES:
+            assert b" 200 " not in answer, probe
+        else:
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400 "), probe
+            assert b"application/problem+json" in head, probe
+            assert json.loads(body)["code"] == "bad-request", probe
+    assert [asked.target for asked in service.requests] == ["/"] * len(service.requests)
+    assert len(service.requests) <= len(BODIES)
     assert (await gateway.client.get("/")).status_code == 200
+
+
+async def test_what_a_sender_of_chunks_says_beside_them_goes_no_further(gateway: Gateway, service: Service) -> None:
+    body = '5;name="value"\r\nhello\r\n0\r\nX-Sum: 1\r\nX-Goog-Trailer: 2\r\n\r\n'
+    asking = asyncio.create_task(
+        gateway.raw(f"{POST[:5]}/played{POST[6:]}{CHUNKED}Connection: close\r\n\r\n{body}".encode())
+    )
+    async with service.play() as asked:
+        pieces = [piece async for piece in _whole(asked)]
+        await asked.answer(body=b"well")
+        assert (await asking).endswith(b"well")
+    assert b"".join(pieces) == b"hello"
+    assert not any(name.startswith("x-sum") or "goog" in name for name in asked.headers)
+
+
+async def _whole(asked: Asked) -> AsyncIterator[bytes]:
+    while piece := await asked.piece():
+        yield piece
 
 
 async def test_trace_would_show_our_token_so_it_is_refused(gateway: Gateway, service: Service) -> None:
@@ -185,7 +213,7 @@ WRONG = {
     "a short key": ({"MAYFLY_GATEWAY_KEYS": "laptop=secret"}, "fewer than 16 characters"),
     "a bad line": ({"MAYFLY_GATEWAY_KEYS": f"{PHONE}\n"}, "line 1 is not NAME=KEY"),
     "no certificate": ({}, "keys would be readable on the way"),
-    "a bad certificate": ({"MAYFLY_GATEWAY_TLS": "-----BEGIN NOTHING-----"}, "holds no certificate with its key"),
+    "a bad certificate": ({"MAYFLY_GATEWAY_CERTIFICATE": "-----BEGIN NOTHING-----"}, "and its key cannot be used"),
 }
 
 

@@ -3,21 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import httpx
 from starlette.types import Message, Receive
 
-from vm_agent.gateway import policy
 from vm_agent.gateway.problems import BodyStalled
 from vm_agent.problems import CallerGone, TooLarge
 
 
-class Body(httpx.AsyncByteStream):
+class Body:
     """What the caller sends. Raises TooLarge, BodyStalled, CallerGone."""
 
-    def __init__(self, receive: Receive, bytes_max: int) -> None:
+    def __init__(self, receive: Receive, bytes_max: int, stall_seconds: float) -> None:
         self.seen = 0  # bytes
         self._receive = receive
         self._bytes_max = bytes_max
+        self.stall_seconds = stall_seconds
         self._let_go = asyncio.Event()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -46,10 +45,10 @@ class Body(httpx.AsyncByteStream):
 
     async def _next(self) -> Message:
         try:
-            async with asyncio.timeout(policy.UPLOAD_SECONDS):
+            async with asyncio.timeout(self.stall_seconds):
                 message = await self._receive()
         except TimeoutError as problem:
-            raise BodyStalled(f"nothing came for {policy.UPLOAD_SECONDS:g} s") from problem
+            raise BodyStalled(f"nothing came for {self.stall_seconds:g} s") from problem
         if message["type"] == "http.disconnect":
             raise CallerGone("in the middle of the body")
         return message

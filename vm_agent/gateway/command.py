@@ -4,19 +4,21 @@ import argparse
 import asyncio
 import ipaddress
 import logging
+import resource
+import socket
 import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import uvicorn
 
 from vm_agent import serving
 from vm_agent.gateway import policy
-from vm_agent.gateway.framing import StrictProtocol
-from vm_agent.gateway.relay import Relay
+from vm_agent.gateway.framing import patient_for
+from vm_agent.gateway.relay import Limits, Relay
 from vm_agent.gateway.settings import EXPLAINED, Settings, from_environment
 from vm_agent.gateway.tokens import Tokens, from_metadata
 from vm_agent.gateway.upstream import Patience, Upstream
@@ -60,23 +62,40 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
         listening = await serving.listen(host, port)
     except OSError as problem:
         raise BadSetting(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from problem
+    _minding_the_stalled(listening, settings.stall_seconds)
+    _with_sockets_enough()
     tokens = Tokens(from_metadata(Metadata(settings.metadata_host), settings.audience), time.time)
-    upstream = Upstream(settings.upstream, Patience(settings.answer_seconds, policy.UPLOAD_SECONDS))
-    relay = Relay(keys=settings.keys, tokens=tokens, upstream=upstream, body_bytes_max=settings.body_bytes_max)
+    upstream = Upstream(settings.upstream, Patience(settings.answer_seconds, settings.stall_seconds))
+    limits = Limits(settings.body_bytes_max, settings.requests_max, settings.stall_seconds)
+    relay = Relay(keys=settings.keys, tokens=tokens, upstream=upstream, limits=limits)
     scheme = "https" if context else "http"
     log.info("listening on %s://%s:%s for %s", scheme, *listening.getsockname()[:2], settings.upstream)
     try:
-        await uvicorn.Server(_config(relay, context)).serve(sockets=[listening])
+        await uvicorn.Server(_config(relay, context, settings)).serve(sockets=[listening])
     finally:
         await tokens.close()
         await upstream.close()
 
 
-def _config(relay: Relay, context: ssl.SSLContext | None) -> uvicorn.Config:
+def _minding_the_stalled(listening: socket.socket, seconds: float) -> None:
+    """Closing waits until all is taken: for ever, if a caller takes nothing. The kernel shall not wait so long."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        twice_milliseconds = int(2 * 1000 * seconds)  # ours comes first, and tells
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, twice_milliseconds)
+
+
+def _with_sockets_enough() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = policy.FILES_MAX if hard == resource.RLIM_INFINITY else min(policy.FILES_MAX, hard)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+
+
+def _config(relay: Relay, context: ssl.SSLContext | None, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         relay,
         loop="asyncio",
-        http=StrictProtocol,
+        http=patient_for(settings.stall_seconds),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -90,23 +109,38 @@ def _config(relay: Relay, context: ssl.SSLContext | None) -> uvicorn.Config:
 
 
 def _tls(settings: Settings, host: str) -> ssl.SSLContext | None:
-    if not settings.tls:
+    if not settings.certificate:
         if settings.plain or _loopback(host):
             return None
-        raise BadSetting("no MAYFLY_GATEWAY_TLS: keys would be readable on the way. MAYFLY_GATEWAY_PLAIN=1 allows that")
+        raise BadSetting(
+            "no MAYFLY_GATEWAY_CERTIFICATE: keys would be readable on the way. MAYFLY_GATEWAY_PLAIN=1 allows that"
+        )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        if settings.tls.startswith("-----BEGIN"):
-            with tempfile.NamedTemporaryFile("w", encoding="ascii") as file:  # 0600; OpenSSL reads files only
-                file.write(settings.tls + "\n")
-                file.flush()
-                context.load_cert_chain(file.name)
-        else:
-            context.load_cert_chain(Path(settings.tls))
+        with _file(settings.certificate) as chain, _file(settings.certificate_key or settings.certificate) as key:
+            context.load_cert_chain(chain, key, password=_no_password)
     except (OSError, ValueError) as problem:
-        raise BadSetting(f"MAYFLY_GATEWAY_TLS holds no certificate with its key: {type(problem).__name__}") from problem
+        raise BadSetting(
+            f"MAYFLY_GATEWAY_CERTIFICATE and its key cannot be used: {type(problem).__name__}: {problem}"
+        ) from problem
     return context
+
+
+@contextmanager
+def _file(pem: str) -> Iterator[str]:
+    """OpenSSL reads files only."""
+    if not pem.startswith("-----BEGIN"):
+        yield pem
+        return
+    with tempfile.NamedTemporaryFile("w", encoding="ascii") as file:  # 0600
+        file.write(pem + "\n")
+        file.flush()
+        yield file.name
+
+
+def _no_password() -> str:
+    raise ValueError("the key asks for a password, and nobody is here to give it")
 
 
 def _loopback(host: str) -> bool:

@@ -7,6 +7,7 @@ connection ends. Requests go on in h11's own, single spelling in any case.
 
 import asyncio
 import re
+from typing import ClassVar
 
 import h11
 from h11._receivebuffer import ReceiveBuffer
@@ -25,10 +26,34 @@ _ONCE = (b"host", b"content-length", b"transfer-encoding", API_KEY, b"authorizat
 class StrictProtocol(Protocol):
     """The agent's protocol on a strict buffer; what it refuses is a problem document, too."""
 
+    linger_seconds: ClassVar[
+        float
+    ]  # for the rest of a body that nobody wants: who sends it is still to read the answer
+    _unwanted: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by asyncio."""
-        self.conn._receive_buffer = StrictBuffer()  # h11 has no other place where raw lines are seen
+        self.conn._receive_buffer = StrictBuffer(self.conn)  # h11 has no other place where raw lines are seen
         super().connection_made(transport)
+        if len(self.connections) > policy.CONNECTIONS_MAX:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.SEND_BODY:
+            self._stop_lingering()
+
+    def on_response_complete(self) -> None:
+        """Called by uvicorn. It would take the rest of a body that was refused for as long as it comes."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self._unwanted = self.loop.call_later(self.linger_seconds, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
+        self._stop_lingering()
+        super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn when h11 refuses."""
@@ -44,20 +69,38 @@ class StrictProtocol(Protocol):
         self.transport.write(self.conn.send(h11.Data(data=bytes(answer.body))) or b"")
         self.transport.close()
 
+    def _stop_lingering(self) -> None:
+        if self._unwanted:
+            self._unwanted.cancel()
+            self._unwanted = None
+
+
+def patient_for(seconds: float) -> type[StrictProtocol]:
+    """The protocol with that patience: uvicorn makes the instances."""
+    return type("Patient", (StrictProtocol,), {"linger_seconds": seconds})
+
 
 class StrictBuffer(ReceiveBuffer):
     """Gives h11 the lines of a head, or of a trailer, only if there is one way to read them."""
+
+    def __init__(self, connection: h11.Connection) -> None:
+        super().__init__()
+        self._connection = connection
+        self._looked = 0  # so far nothing was wrong: a head that comes byte by byte is not read anew for each
 
     def maybe_extract_lines(self) -> list[bytearray] | None:
         """All lines before the first empty one; None: they are not all here yet."""
         if self._data[:2] != b"\r\n":  # that is an empty line, which ends what h11 looks for
             end = self._data.find(b"\r\n\r\n")
-            if _BARE.search(self._data[: end + 4] if end >= 0 else self._data):
+            if _BARE.search(self._data, max(0, self._looked - 1), end + 4 if end >= 0 else len(self._data)):
                 raise h11.RemoteProtocolError("a line does not end with CR LF")
+            self._looked = 0 if end >= 0 else len(self._data)
             if end > policy.HEAD_BYTES_MAX:  # h11 minds only one that is not all there yet
                 raise h11.RemoteProtocolError("the head is too large")
         lines = super().maybe_extract_lines()
         if lines:
+            if self._connection.their_state is h11.IDLE and not lines[0].endswith((b" HTTP/1.1", b" HTTP/1.0")):
+                raise h11.RemoteProtocolError("neither HTTP/1.1 nor 1.0")  # h11 takes any two digits
             check(lines)
         return lines
 

@@ -3,12 +3,14 @@
 Refused
 ├── TraceRefused 405                          use another method
 ├── BodyStalled 408                           send it again, faster
+├── TooManyGuesses 429                        look up your key
 ├── Overloaded 503                            come back later
 └── UpstreamFailed 502                        not the caller's fault
     ├── NoIdentity 502
     └── UpstreamSilent 504
 """
 
+from vm_agent.gateway import policy
 from vm_agent.problems import Refused
 
 
@@ -22,6 +24,17 @@ class BodyStalled(Refused):
     """The body did not come in time."""
 
     status, code = 408, "body-stalled"
+
+
+class TooManyGuesses(Refused):
+    """Too many wrong keys came from this address."""
+
+    status, code = 429, "too-many-guesses"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When one more is heard."""
+        return {"Retry-After": f"{policy.GUESS_SECONDS:.0f}"}
 
 
 class Overloaded(Refused):

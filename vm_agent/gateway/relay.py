@@ -1,22 +1,22 @@
 """One request from a caller to the service and the answer back, both in pieces, as an ASGI app."""
 
 import asyncio
-import json
 import logging
 import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from vm_agent.gateway import policy
 from vm_agent.gateway.body import Body, too_large
 from vm_agent.gateway.headers import API_KEY, Headers, Hop, body_length, to_caller, to_upstream, values
 from vm_agent.gateway.keys import Keys
-from vm_agent.gateway.problems import Overloaded, TraceRefused
+from vm_agent.gateway.problems import Overloaded, TooManyGuesses, TraceRefused
 from vm_agent.gateway.tokens import Tokens
 from vm_agent.gateway.upstream import Upstream
+from vm_agent.guesses import Guesses
 from vm_agent.problems import BadRequest, CallerGone, Refused, Unauthorized
 from vm_agent.replies import problem
 
@@ -24,6 +24,15 @@ HEALTH = "/gateway-health"  # of the gateway itself; never forwarded. (Cloud Run
 
 access = logging.getLogger("vm_agent.gateway.access")
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one caller, and all of them, may ask for."""
+
+    body_bytes: int
+    requests: int  # at once
+    stall_seconds: float  # for a piece of a body to come, or to be taken
 
 
 @dataclass
@@ -52,7 +61,7 @@ class Exchange:
     async def say(self, message: Message) -> None:
         """To the caller, who must take it in time."""
         try:
-            async with asyncio.timeout(policy.DOWNLOAD_SECONDS):
+            async with asyncio.timeout(self.body.stall_seconds):
                 await self.send(message)
         except TimeoutError as slow:
             raise CallerGone("the caller takes no more of the answer") from slow
@@ -62,7 +71,12 @@ class Exchange:
             self.ending = "complete"
 
     def log(self) -> None:
-        """One line. The path without its query, which may hold secrets; it is printable ASCII, h11 has seen to that."""
+        """One line. The path without its query, which may hold secrets; it is printable ASCII, h11 has seen to that.
+
+        Guesses above an address's share leave no line: the log would be theirs.
+        """
+        if self.ending == TooManyGuesses.code:
+            return
         access.info(
             'key=%s client=%s "%s %s" status=%d in=%d out=%d seconds=%.3f %s',
             self.key,
@@ -86,15 +100,19 @@ class Relay:
         keys: Keys,
         tokens: Tokens,
         upstream: Upstream,
-        body_bytes_max: int,
-        live_max: int = policy.LIVE_REQUESTS_MAX,
+        limits: Limits,
     ) -> None:
         self._keys = keys
         self._tokens = tokens
         self._upstream = upstream
-        self._body_bytes_max = body_bytes_max
-        self._live_max = live_max
+        self._limits = limits
         self._live = 0
+        self._guesses = Guesses(
+            time.monotonic,
+            at_once=policy.GUESSES_AT_ONCE,
+            seconds_each=policy.GUESS_SECONDS,
+            addresses_max=policy.GUESSERS_MAX,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
@@ -103,7 +121,7 @@ class Relay:
         if scope["path"] == HEALTH:
             await (await self._health())(scope, receive, send)
             return
-        exchange = Exchange(scope, Body(receive, self._body_bytes_max), send)
+        exchange = Exchange(scope, Body(receive, self._limits.body_bytes, self._limits.stall_seconds), send)
         self._live += 1
         try:
             await self._until_hung_up(exchange)
@@ -112,12 +130,15 @@ class Relay:
             exchange.log()
 
     async def _health(self) -> Response:
-        """Well is a gateway that could pass a request on: it has a token. Whether the service is up is not asked."""
+        """Well is a gateway that could pass a request on: it has a token. Whether the service is up is not asked.
+
+        Anybody may ask, so nobody is told why not: that is in the log.
+        """
         try:
             await self._tokens.current()
-        except Refused as refused:
-            return problem(refused)
-        return Response(json.dumps({"status": "ok"}), media_type="application/json")
+        except Refused:
+            return JSONResponse({"status": "failed"}, 503)
+        return JSONResponse({"status": "ok"})
 
     async def _until_hung_up(self, exchange: Exchange) -> None:
         """Answer; a caller who hangs up cancels that, and so the request at the upstream."""
@@ -154,16 +175,18 @@ class Relay:
         presented = values(headers, API_KEY)
         name = self._keys.name_of(presented[0]) if presented else None
         if name is None:
+            if self._guesses.too_many(exchange.client):
+                raise TooManyGuesses("wait, or show a right key")
             raise Unauthorized("wrong X-API-Key" if presented else "no X-API-Key")
         exchange.key = name
         if exchange.scope["method"] == "TRACE":
             raise TraceRefused("TRACE is not passed on")
         if not exchange.scope["raw_path"].startswith(b"/") or b"#" in _target(exchange.scope):
             raise BadRequest("the request target must be a path")
-        if (body_length(headers) or 0) > self._body_bytes_max:
-            raise too_large(self._body_bytes_max)
-        if self._live > self._live_max:
-            raise Overloaded(f"more than {self._live_max} requests at once")
+        if (body_length(headers) or 0) > self._limits.body_bytes:
+            raise too_large(self._limits.body_bytes)
+        if self._live > self._limits.requests:
+            raise Overloaded(f"more than {self._limits.requests} requests at once")
 
     async def _pass_on(self, exchange: Exchange) -> None:
         headers, scope, body = exchange.headers, exchange.scope, exchange.body

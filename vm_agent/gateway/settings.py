@@ -14,11 +14,14 @@ EXPLAINED = """\
 settings, from the environment:
   MAYFLY_GATEWAY_UPSTREAM       the service: https://NAME, nothing behind it (needed)
   MAYFLY_GATEWAY_KEYS           who may pass: lines NAME=KEY, at least 16 characters a key; a name may have two (needed)
-  MAYFLY_GATEWAY_TLS            certificate chain and private key, as PEM text or as the path of a PEM file
-  MAYFLY_GATEWAY_PLAIN=1        no TLS here: something in front of the gateway ends it (always so on loopback)
+  MAYFLY_GATEWAY_CERTIFICATE    certificate chain for HTTPS: PEM text, or the path of a PEM file
+  MAYFLY_GATEWAY_CERTIFICATE_KEY  its private key, likewise (default: it is in there as well)
+  MAYFLY_GATEWAY_PLAIN=1        no HTTPS here: something in front of the gateway ends it (always so on loopback)
   MAYFLY_GATEWAY_AUDIENCE       of the ID token (default: the upstream)
   MAYFLY_GATEWAY_BODY_BYTES_MAX an upload's limit (default: 8 GiB)
   MAYFLY_GATEWAY_ANSWER_SECONDS until an answer begins, and between two pieces of it (default: 3600)
+  MAYFLY_GATEWAY_STALL_SECONDS  for a piece of a body to come, or to be taken, on either side (default: 60)
+  MAYFLY_GATEWAY_REQUESTS_MAX   at once (default: 512)
   AGENT_PORT                    the port (default: 8000)
   GCE_METADATA_HOST             the metadata server, where it is not Google's
 """
@@ -30,11 +33,14 @@ class Settings:
 
     upstream: str
     keys: Keys
-    tls: str
+    certificate: str
+    certificate_key: str
     plain: bool
     audience: str
     body_bytes_max: int
     answer_seconds: float
+    stall_seconds: float
+    requests_max: int
     port: int
     metadata_host: str
 
@@ -49,11 +55,14 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         upstream=upstream,
         keys=keys,
-        tls=environment.get("MAYFLY_GATEWAY_TLS", "").strip(),
+        certificate=environment.get("MAYFLY_GATEWAY_CERTIFICATE", "").strip(),
+        certificate_key=environment.get("MAYFLY_GATEWAY_CERTIFICATE_KEY", "").strip(),
         plain=environment.get("MAYFLY_GATEWAY_PLAIN", "").lower() in {"1", "true", "yes"},
         audience=environment.get("MAYFLY_GATEWAY_AUDIENCE", "").strip() or upstream,
         body_bytes_max=_number(environment, "MAYFLY_GATEWAY_BODY_BYTES_MAX", policy.BODY_BYTES_MAX, 1 << 50),
         answer_seconds=_number(environment, "MAYFLY_GATEWAY_ANSWER_SECONDS", int(policy.ANSWER_SECONDS), 86400),
+        stall_seconds=_number(environment, "MAYFLY_GATEWAY_STALL_SECONDS", int(policy.STALL_SECONDS), 3600),
+        requests_max=_number(environment, "MAYFLY_GATEWAY_REQUESTS_MAX", policy.REQUESTS_MAX, policy.REQUESTS_MAX),
         port=_number(environment, "AGENT_PORT", 8000, 65535),
         metadata_host=environment.get("GCE_METADATA_HOST") or "169.254.169.254",
     )
