@@ -64,15 +64,18 @@ async def test_a_gateway_s_vm_serves_by_https_with_its_own_account_s_token_and_s
         assert (await client.post("/run", content=b"audio")).status_code == 401
         assert (await client.post("/run", content=b"audio", headers={"X-API-Key": PHONE})).content == b"well"
     token = service.requests[0].headers["authorization"].removeprefix("Bearer ")
-    key = jwt.PyJWK(httpx.get(f"{vm.cloud.url}/oauth2/v3/certs").json()["keys"][0])
-    assert jwt.decode(token, key, ["RS256"], audience=service.url)["iss"] == "https://accounts.google.com"
+    assert jwt.decode(token, _google_s_key(vm), ["RS256"], audience=service.url)["iss"] == "https://accounts.google.com"
 
     vm.cloud.fault(on="metadata.get", times=None, reply={"status": 503})
     vm.looks_again()
     told = vm.console.encode() + _every_command_line()
     assert not [name for name, text in SECRETS.items() for line in text.splitlines()[1:-1] if line.encode() in told]
-    assert httpx.post(f"{vm.cloud.url}/compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm/stop").is_success
+    vm.stop()
     until(lambda: vm.states()[-1] == "TERMINATED", "the VM is off", lambda: vm.console)
+
+
+def _google_s_key(vm: Vm) -> jwt.PyJWK:
+    return jwt.PyJWK(httpx.get(f"{vm.cloud.url}/oauth2/v3/certs").json()["keys"][0])
 
 
 def _every_command_line() -> bytes:
