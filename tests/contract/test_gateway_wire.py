@@ -148,7 +148,7 @@ PROBES = {
     "trailer with LF": f"{POST}{CHUNKED}\r\n5\r\nhello\r\n0\r\nX: y\n\r\n\r\n",
     "folded trailer": f"{POST}{CHUNKED}\r\n5\r\nhello\r\n0\r\nX: y\r\n z\r\n\r\n",
     "absolute target": f"GET http://169.254.169.254/ HTTP/1.1\r\n{HEAD}Connection: close\r\n\r\n",
-    "another authority": f"CONNECT 169.254.169.254:80 HTTP/1.1\r\n{HEAD}Connection: close\r\n\r\n",
+    "another authority": f"GET 169.254.169.254:80 HTTP/1.1\r\n{HEAD}Connection: close\r\n\r\n",
     "asterisk": f"OPTIONS * HTTP/1.1\r\n{HEAD}Connection: close\r\n\r\n",
     "fragment": f"GET /#a HTTP/1.1\r\n{HEAD}Connection: close\r\n\r\n",
     "endless headers": GET + "X: y\r\n" * 10_000 + "\r\n",
@@ -194,9 +194,13 @@ async def _whole(asked: Asked) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def test_trace_would_show_our_token_so_it_is_refused(gateway: Gateway, service: Service) -> None:
-    answer = await gateway.client.request("TRACE", "/")
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
+async def test_trace_would_show_our_token_and_connect_open_a_tunnel_so_they_are_refused(
+    gateway: Gateway, service: Service, method: str
+) -> None:
+    answer = await gateway.client.request(method, "/")
     assert (answer.status_code, answer.json()["code"]) == (405, "method-refused")
+    assert (await gateway.client.request(method, "/gateway-health")).status_code == 405
     assert service.requests == []
 
 

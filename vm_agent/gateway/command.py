@@ -33,7 +33,7 @@ def main(words: Sequence[str]) -> None:
     arguments = _arguments(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     talk = logging.getLogger("uvicorn.error")
-    talk.setLevel(logging.WARNING)  # its comings and goings; ours say more
+    talk.setLevel(logging.ERROR)  # its comings and goings, and every line that is no HTTP: strangers send many
     talk.addFilter(lambda record: "without completing" not in record.getMessage())  # the access log has it
     try:
         settings = from_environment()

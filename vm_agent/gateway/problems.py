@@ -1,7 +1,7 @@
 """Why the gateway answers instead of the service: more leaves of the agent's tree.
 
 Refused
-├── TraceRefused 405                          use another method
+├── MethodRefused 405                          use another method
 ├── BodyStalled 408                           send it again, faster
 ├── TooManyGuesses 429                        look up your key
 ├── Overloaded 503                            come back later
@@ -14,8 +14,8 @@ from vm_agent.gateway import policy
 from vm_agent.problems import Refused
 
 
-class TraceRefused(Refused):
-    """TRACE would show the gateway's own token."""
+class MethodRefused(Refused):
+    """TRACE would show the gateway's own token, and CONNECT opens tunnels."""
 
     status, code = 405, "method-refused"
 

@@ -13,7 +13,7 @@ from vm_agent.gateway import policy
 from vm_agent.gateway.body import Body, too_large
 from vm_agent.gateway.headers import API_KEY, Headers, Hop, body_length, to_caller, to_upstream, values
 from vm_agent.gateway.keys import Keys
-from vm_agent.gateway.problems import Overloaded, TooManyGuesses, TraceRefused
+from vm_agent.gateway.problems import MethodRefused, Overloaded, TooManyGuesses
 from vm_agent.gateway.tokens import Tokens
 from vm_agent.gateway.upstream import Upstream
 from vm_agent.guesses import Guesses
@@ -118,7 +118,7 @@ class Relay:
         """The ASGI entry."""
         if scope["type"] != "http":
             raise NotImplementedError("HTTP only")
-        if scope["path"] == HEALTH:
+        if scope["path"] == HEALTH and scope["method"] in {"GET", "HEAD"}:
             await (await self._health())(scope, receive, send)
             return
         exchange = Exchange(scope, Body(receive, self._limits.body_bytes, self._limits.stall_seconds), send)
@@ -179,8 +179,9 @@ class Relay:
                 raise TooManyGuesses("wait, or show a right key")
             raise Unauthorized("wrong X-API-Key" if presented else "no X-API-Key")
         exchange.key = name
-        if exchange.scope["method"] == "TRACE":
-            raise TraceRefused("TRACE is not passed on")
+        method, path = exchange.scope["method"], exchange.scope["path"]
+        if method in {"CONNECT", "TRACE"} or path == HEALTH:
+            raise MethodRefused(f"{method} is not passed on" if path != HEALTH else "it can be read, and no more")
         if not exchange.scope["raw_path"].startswith(b"/") or b"#" in _target(exchange.scope):
             raise BadRequest("the request target must be a path")
         if (body_length(headers) or 0) > self._limits.body_bytes:
