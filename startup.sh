@@ -10,6 +10,10 @@
 #   mayfly-agent-key (mayfly-agent-key)   the secret that callers of the agent must know
 #   mayfly-secrets              more secrets for the jobs' environment: "NAME=secret[/version] ..."
 #   mayfly-port (8000), mayfly-job        for the agent
+#   mayfly-job-user (mayfly-job)  the user that jobs are; made if it is not there. "root": they are what the agent is
+#   mayfly-job-metadata=deny    jobs are cut off from the metadata server, and so from the VM's service account
+#   mayfly-hosts                more names that the agent answers to, besides its own and any address
+#   mayfly-egress-echo          a page that tells its caller's address: a static IP must show there, too
 #   mayfly-require-gpu=1        no run before a GPU answers
 #   mayfly-boot-minutes (10)    without an agent by then, the VM powers itself off
 #   mayfly-silence-seconds (180)  with nothing running, nobody calling and the lease unchanged for so long, too
@@ -233,7 +237,7 @@ secret() {
 }
 
 own_settings() {
-    local name port job gpu silence upstream
+    local name port job gpu silence user upstream
     port=$(attribute mayfly-port)
     job=$(attribute mayfly-job)
     gpu=$(attribute mayfly-require-gpu)
@@ -247,9 +251,37 @@ own_settings() {
     [[ -z $job ]] || setting MAYFLY_JOB "$job"
     [[ -z $gpu ]] || setting MAYFLY_REQUIRE_GPU "$gpu"
     [[ -z $silence ]] || setting MAYFLY_DEADMAN_SILENCE_SECONDS "$silence"
+    user=$(job_user)
+    [[ -z $user ]] || setting MAYFLY_JOB_USER "$user"
+    setting_of mayfly-job-metadata MAYFLY_JOB_METADATA
+    setting_of mayfly-hosts MAYFLY_HOSTS
+    setting_of mayfly-egress-echo MAYFLY_EGRESS_ECHO
     for name in HOME MAYFLY_ROOT MAYFLY_POWEROFF GCE_METADATA_HOST GCE_METADATA_IP SECRET_MANAGER_EMULATOR_HOST; do
         [[ -z ${!name:-} ]] || setting "$name" "${!name}"
     done
+}
+
+# ATTRIBUTE NAME
+setting_of() {
+    local value
+    value=$(attribute "$1")
+    [[ -z $value ]] || setting "$2" "$value"
+}
+
+# The user that jobs are to be. A machine that is a folder on another one makes no users there.
+job_user() {
+    local name group
+    name=$(attribute mayfly-job-user)
+    if [[ -z $root ]] && command -v useradd >/dev/null; then
+        name=${name:-mayfly-job}
+        if ! id -u "$name" >/dev/null 2>&1; then
+            attempt useradd --system --create-home --home-dir "/var/lib/$name" --shell /usr/sbin/nologin "$name" >&2
+        fi
+        for group in video render; do # they may open the GPU's device files
+            ! getent group "$group" >/dev/null || [[ $name == root ]] || attempt usermod -aG "$group" "$name" >&2
+        done
+    fi
+    echo "$name"
 }
 
 # As systemd's EnvironmentFile reads it: in double quotes, newlines are kept.
@@ -267,7 +299,8 @@ install_dependencies() {
         [[ $extra == none ]] || extras+=(--extra "$extra")
     done
     uv=$(command -v "${UV:-uv}") || install_uv
-    export UV_PROJECT_ENVIRONMENT=$venv
+    export UV_PROJECT_ENVIRONMENT=$venv UV_PYTHON_INSTALL_DIR=$root/opt/mayfly/python # where jobs of another user find it
+    [[ $(attribute mayfly-job-metadata) != deny ]] || command -v nft >/dev/null || install_packages nftables
     attempt "${uv:-$own_uv/bin/uv}" sync --project "$code" --frozen --no-dev --no-progress "${extras[@]}"
 }
 

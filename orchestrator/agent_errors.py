@@ -24,6 +24,11 @@ def refusal(status: int, body: bytes, what: str) -> MayflyError:
         return Busy(f"The agent will not {what}: {said}.")
     if status >= 500 or status in _PASSING:  # noqa: PLR2004 - HTTP's class of server errors
         return Transient(f"The agent cannot {what} now: {said}.")
+    if code == "wrong-egress":
+        return AgentRefused(
+            f"The agent does not see the static address as its VM's own, and will not {what} ({said}). "
+            "Did somebody take the address off the VM, or put another on it?"
+        )
     if code == "key-reused":
         return AgentRefused(
             f"The agent has run this key with another job or other params ({said}). Use another --key, or none."

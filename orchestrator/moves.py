@@ -118,7 +118,11 @@ async def _invoke(seen: Seen, trip: Trip) -> Seen:
     run = trip.run
     timeout_seconds = run.timeout.total_seconds()
     order = StartRequest(
-        job=run.job, params=run.params, timeout_seconds=timeout_seconds, attempt=_next_attempt(seen, run)
+        job=run.job,
+        params=run.params,
+        timeout_seconds=timeout_seconds,
+        attempt=_next_attempt(seen, run),
+        egress_ip=seen.address.ip if seen.address else None,
     )
     trip.log_offset = 0
     agent = trip.world.agent(agent_ip(run, seen))

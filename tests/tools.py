@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from typing import NoReturn
 
 import pytest
@@ -26,6 +27,18 @@ def require_namespaces() -> None:
         pytest.skip(
             "we may make no namespaces here; to run this test: as root, in a container with `docker run --privileged`, "
             "or let users make them: `sysctl kernel.apparmor_restrict_unprivileged_userns=0` on Ubuntu"
+        )
+
+
+def require_other_users() -> None:
+    """Root, who may make namespaces: in one of its own, an interpreter below root's home is opened to other users."""
+    unshare = required_tool("unshare", "apt-get install util-linux")
+    if (
+        os.geteuid() != 0
+        or subprocess.run([unshare, "--mount", "--net", "true"], check=False, capture_output=True).returncode
+    ):
+        absent(
+            "we may be no other users here; to run this test: as root, in a container with `docker run --privileged`"
         )
 
 

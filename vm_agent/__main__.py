@@ -21,8 +21,10 @@ from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
 from vm_agent.gateway import command
 from vm_agent.gpu import ChildProbe
+from vm_agent.guard import own_names
 from vm_agent.hold import Banner
 from vm_agent.identity import Identity, Metadata, NoMetadata
+from vm_agent.job_user import let_pass
 from vm_agent.ledger import Ledger, LostLedger
 from vm_agent.power import PowerButton
 from vm_agent.problems import LedgerLost
@@ -30,8 +32,7 @@ from vm_agent.process import LocalProcesses
 from vm_agent.pulse import PulseFile
 from vm_agent.runs import Runs
 from vm_agent.settings import BadSetting, Settings, from_environment
-
-METADATA_HOST = "169.254.169.254"
+from vm_agent.wall import METADATA_HOST, NoWall, Wall
 
 log = logging.getLogger("vm_agent")
 
@@ -47,6 +48,9 @@ def main() -> None:
     try:
         settings = from_environment()
         lock = _only_agent(settings.state)
+        serving.allow_open_files()
+        if settings.job_user:
+            let_pass(settings.state)
         asyncio.run(_serve(settings, arguments.host, settings.port if arguments.port is None else arguments.port))
         lock.close()
     except BadSetting as problem:
@@ -66,6 +70,8 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 async def _serve(settings: Settings, host: str | None, port: int) -> None:
+    if settings.job_wall:
+        await _stand(settings.job_wall)
     metadata = await _metadata(settings, host)
     address = host or await _address(metadata)
     try:
@@ -73,6 +79,7 @@ async def _serve(settings: Settings, host: str | None, port: int) -> None:
     except OSError as problem:
         raise BadSetting(f"cannot listen on {address}:{port}: {problem.strerror or problem}") from problem
     agent = _agent(settings, metadata)
+    agent.names = settings.hosts | await own_names(metadata)
     log.info("listening on http://%s:%s", *listening.getsockname()[:2])
     await serving.Server(create_app(agent), leave=agent.runs.leave).serve(sockets=[listening])
 
@@ -92,6 +99,8 @@ def _agent(settings: Settings, metadata: Metadata | NoMetadata) -> Agent:
         environment=settings.job_environment,
         boot_id=boot_id,
         stop_grace_seconds=settings.stop_grace_seconds,
+        user=settings.job_user,
+        wall=settings.job_wall,
         groups=None if settings.emulated else writable_group(),
     )
     return Agent(
@@ -105,6 +114,7 @@ def _agent(settings: Settings, metadata: Metadata | NoMetadata) -> Agent:
         credentials=[ApiKey(settings.api_key)],
         version=importlib.metadata.version("mayfly"),
         gpu_required=settings.gpu_required,
+        echo=settings.echo,
     )
 
 
@@ -115,6 +125,14 @@ def _ledger(path: Path) -> Ledger:
     except LedgerLost as problem:
         log.critical("%s", problem)
         return LostLedger(str(problem))
+
+
+async def _stand(wall: Wall) -> None:
+    """Now, and again before each run: who asked for it shall hear at once that it cannot be had."""
+    try:
+        await wall.stand()
+    except NoWall as problem:
+        raise BadSetting(f"MAYFLY_JOB_METADATA=deny: {problem}") from problem
 
 
 async def _metadata(settings: Settings, host: str | None) -> Metadata | NoMetadata:

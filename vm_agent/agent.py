@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from vm_agent import policy
 from vm_agent.auth import Credential
 from vm_agent.deadman import Deadman
+from vm_agent.egress import Echo, must_be
 from vm_agent.fence import Fence
 from vm_agent.gpu import GpuProbe, NoGpu
 from vm_agent.problems import LedgerLost, NotReady
@@ -64,6 +65,8 @@ class Agent:
     credentials: Sequence[Credential]
     version: str
     gpu_required: bool = False
+    echo: Echo | None = None
+    names: Collection[str] = ()  # besides "localhost" and any address
     _health: Health = field(default_factory=lambda: Health(status="starting", stage="recovery"))
     _gpus: list[Gpu] | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -116,6 +119,11 @@ class Agent:
         """Raise NotReady unless a run could start now."""
         if (health := self.health()).status != "ok":
             raise NotReady(f"{health.stage}: {health.detail or health.status}")
+
+    async def must_go_out_by(self, address: str) -> None:
+        """Raise WrongEgress unless that is this VM's own address, as all who can tell see it."""
+        looks = {"the metadata server": self.identity.egress_ip}
+        await must_be(address, looks | ({"the echo": self.echo.look} if self.echo else {}))
 
     async def _listen(self) -> None:
         """Hear what changes in the metadata: a lease renewed is a word, and the epoch of a new one counts at once."""

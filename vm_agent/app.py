@@ -14,6 +14,7 @@ from vm_agent import file_routes, run_routes
 from vm_agent.agent import Agent
 from vm_agent.asking import agent_of, epoch_of
 from vm_agent.door import Door
+from vm_agent.guard import Bounded, Guard
 from vm_agent.problems import BadRequest, Busy, Refused
 from vm_agent.protocol import PROBLEM_MEDIA_TYPE, Problem
 from vm_agent.replies import problem
@@ -31,12 +32,13 @@ def create_app(agent: Agent) -> ASGIApp:
 def behind_the_door(face: FastAPI, agent: Agent) -> ASGIApp:
     """That face, as this agent's."""
     face.state.agent, face.version = agent, agent.version
-    return Door(face, credentials=agent.credentials, fence=agent.fence, heard=agent.deadman.word)
+    door = Door(Bounded(face), credentials=agent.credentials, fence=agent.fence, heard=agent.deadman.word)
+    return Guard(door, agent.names)
 
 
 def make_face() -> FastAPI:
     """All paths; `state.agent` is whom they ask."""
-    app = FastAPI(title="Mayfly agent", lifespan=_lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Mayfly agent", lifespan=_lifespan, openapi_url=None)
     for part in (router, run_routes.router, file_routes.router):
         app.include_router(part)
     app.add_exception_handler(Refused, _refused)
@@ -63,7 +65,7 @@ async def health(request: Request) -> Response:
     said = await agent.greeting() if request.state.caller else agent.health()
     body = said.model_dump_json(exclude_none=not request.state.caller)  # to anybody: no more than there is to say
     status = 200 if said.status == "ok" else 503
-    return Response(body, status, {"Cache-Control": "no-store"}, media_type="application/json")
+    return Response(body, status, media_type="application/json")
 
 
 @router.post("/poweroff")

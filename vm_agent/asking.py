@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from vm_agent import policy
 from vm_agent.agent import Agent
-from vm_agent.problems import BadRequest, CallerGone, TooLarge
+from vm_agent.problems import BadRequest, CallerGone, TooLarge, TooSlow
 from vm_agent.protocol import KEY_HEADER, PARAMS_BYTES_MAX, START_MEDIA_TYPE, WAIT_SECONDS_MAX, StartRequest
 
 T = TypeVar("T")
@@ -80,10 +80,13 @@ async def _body(request: Request) -> bytes:
     """The body, given up on as soon as it is too large: what a header claims about it is not believed."""
     body = b""
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > policy.BODY_BYTES_MAX:
-                raise TooLarge(f"a body may be {policy.BODY_BYTES_MAX} bytes at most")
+        async with asyncio.timeout(policy.BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > policy.BODY_BYTES_MAX:
+                    raise TooLarge(f"a body may be {policy.BODY_BYTES_MAX} bytes at most")
+    except TimeoutError as problem:
+        raise TooSlow(f"it may take {policy.BODY_SECONDS:.0f} s") from problem
     except ClientDisconnect as problem:
         raise CallerGone("the caller hung up in the middle of its body") from problem
     return body

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vm_agent.job import Context
+from vm_agent.job_user import word_of
 
 EXIT_TERMINATED = 143
 _DETAIL_LENGTH_MAX = 4000
@@ -41,7 +42,7 @@ def main(folder: Path) -> int:
         result = _call(order, folder)
         if os.getpid() != pid:
             os._exit(0)  # a child that the job forked and did not end: the result is its parent's to give
-        _keep(folder / "result.json", result, order["result_bytes_max"])
+        _keep(word_of(folder) / "result.json", result, order["result_bytes_max"])
     except BadJob as problem:
         _say(f"mayfly: {problem}\n")
         return _fail(folder, str(problem))
@@ -102,7 +103,7 @@ def _context(order: Mapping[str, Any], folder: Path) -> Context:
         deadline=datetime.fromisoformat(deadline) if deadline else None,
         run_key=order["key"],
         attempt=order["attempt"],
-        progress_file=folder / "progress.json",
+        progress_file=word_of(folder) / "progress.json",
     )
 
 
@@ -144,7 +145,7 @@ def _say(text: str) -> None:
 
 
 def _fail(folder: Path, detail: str) -> int:
-    (folder / "failure.json").write_text(json.dumps({"detail": _printable(detail)}), encoding="utf-8")
+    (word_of(folder) / "failure.json").write_text(json.dumps({"detail": _printable(detail)}), encoding="utf-8")
     return 1
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from vm_agent.job_user import word_of
 from vm_agent.protocol import RESULT_BYTES_MAX, Failure, Progress, State
 
 CUT_OFF = "cut off: the agent, the run's keeper or the VM went away under it"
@@ -37,7 +38,7 @@ def verdict(folder: Path) -> Verdict:
 
 def progress(folder: Path) -> Progress | None:
     """The job's last word on how far it is; None if it said nothing that can be understood."""
-    said = _read(folder / "progress.json", _PROGRESS_BYTES_MAX)
+    said = _read(word_of(folder) / "progress.json", _PROGRESS_BYTES_MAX)
     try:
         told = Progress.model_validate(said)
     except ValidationError:
@@ -63,7 +64,7 @@ def _judged(folder: Path) -> Verdict:
 
 def _result(folder: Path) -> Verdict:
     try:
-        text = _contents(folder / "result.json", RESULT_BYTES_MAX)
+        text = _contents(word_of(folder) / "result.json", RESULT_BYTES_MAX)
         result = _parsed(text)
         # On its way to the caller it is nested deeper than here. And 1e999 is JSON, but what it is read as is not.
         _parsed(json.dumps([[[[result]]]], allow_nan=False).encode("ascii"))
@@ -79,7 +80,7 @@ def _result(folder: Path) -> Verdict:
 
 
 def _failure(folder: Path) -> str | None:
-    failure = _read(folder / "failure.json")
+    failure = _read(word_of(folder) / "failure.json")
     return str(failure["detail"]) if isinstance(failure, dict) and "detail" in failure else None
 
 
@@ -98,8 +99,13 @@ def _read(path: Path, bytes_max: int = RESULT_BYTES_MAX) -> Any:
 
 
 def _contents(path: Path, bytes_max: int) -> bytes:
-    """What a regular file holds; OSError for anything else, and for a file that is too large."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    """What a regular file holds; OSError for anything else, and for a file that is too large.
+
+    A link is not followed: a job must not be able to publish what only the agent may read.
+    """
+    if path.is_symlink():
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
         seen = os.fstat(file)
         if not stat.S_ISREG(seen.st_mode):

@@ -42,9 +42,7 @@ async def show_log(request: Request, run_id: str, offset: Annotated[int, Query(g
     log = runs.folder_of(runs.view(run_id).id) / "log"
     if EVENTS in request.headers.get("Accept", ""):
         start = _resumed(request.headers.get("Last-Event-ID"), offset)
-        return StreamingResponse(
-            _events(runs, run_id, log, start), media_type=EVENTS, headers={"Cache-Control": "no-store"}
-        )
+        return StreamingResponse(_events(runs, run_id, log, start), media_type=EVENTS)
     view = await unless_gone(request, runs.until(lambda run: run.log_bytes > offset, run_id, wait))
     chunk = output.read(log, offset, policy.LOG_REPLY_BYTES_MAX)
     after = offset + len(chunk)

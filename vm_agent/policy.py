@@ -24,8 +24,20 @@ KEEP_ALIVE = {
     "TCP_KEEPIDLE": 60,
     "TCP_KEEPINTVL": 20,
     "TCP_KEEPCNT": 3,
-}  # seconds, seconds, times: gone after two minutes
+    "TCP_USER_TIMEOUT": 120_000,
+}  # seconds, seconds, times, milliseconds: gone after two minutes, also if it is there and takes nothing
+OPEN_FILES = 8192  # for the connections below, and everything else; systemd's default would be 1024
+CONNECTIONS_MAX = 1024  # more than any number of honest callers
+REQUESTS_MAX = 128  # of callers with credentials at once: one orchestrator needs three
+HEAD_BYTES_MAX = 16 << 10  # an ID token has one or two kilobytes, the longest path of an artifact four
 REQUEST_HEAD_SECONDS = 10.0  # for a request's head to come, lest silent connections pile up
+BODY_SECONDS = 30.0  # for a start's body, a megabyte at most
+READER_SECONDS = 60.0  # for a caller to take the 256 KB that are ready for it: who takes nothing is cut off
+
+EGRESS_SECONDS = 4.0  # for an address just attached to show in the metadata; a caller waits 5 s for its answer
+EGRESS_LOOK_SECONDS = 0.2  # between two looks for it
+EGRESS_ECHO_SECONDS = 3.0  # for the page that tells our address
+EGRESS_ECHO_BYTES_MAX = 256  # one address, and nothing else
 
 METADATA_SECONDS = (
     2.0  # one read of the metadata server: it answers in a millisecond, or is being maintained for a second

@@ -5,6 +5,9 @@ Refused
 ├── Unauthorized 401                                                  show credentials
 ├── NotFound 404                                                      it is not here
 ├── Busy · AttemptRefused · StaleEpoch · LeaseLive 409                 somebody else is in the way
+├── WrongEgress 412                                                   this VM has not the address it should go out by
+├── WrongHost 421                                                     call us by one of our names
+├── TooSlow 408 · Crowded 503                                         try again
 ├── CallerGone 499                                                    nobody hears it
 └── NotReady 503 · LedgerLost 503                                     come back later
 """
@@ -109,6 +112,24 @@ class LeaseLive(Refused):
     status, code = 409, "lease-live"
 
 
+class WrongEgress(Refused):
+    """This VM goes out by another address."""
+
+    status, code = 412, "wrong-egress"
+
+
+class WrongHost(Refused):
+    """This is another host."""
+
+    status, code = 421, "wrong-host"
+
+
+class TooSlow(Refused):
+    """The body did not come in time."""
+
+    status, code = 408, "too-slow"
+
+
 class CallerGone(Refused):
     """The caller hung up."""
 
@@ -124,6 +145,12 @@ class NotReady(Refused):
     def headers(self) -> dict[str, str]:
         """Soon enough to matter, late enough not to hammer."""
         return {"Retry-After": "1"}
+
+
+class Crowded(NotReady):
+    """Too many requests at once."""
+
+    code = "crowded"
 
 
 class LedgerLost(NotReady):

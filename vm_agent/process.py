@@ -8,16 +8,20 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from vm_agent import ending, policy
 from vm_agent.family import COOKIE, started
+from vm_agent.job_user import JobUser, word_of
 from vm_agent.ledger import Mark
 from vm_agent.protocol import RESULT_BYTES_MAX, CommandJob, FunctionJob, Job, Mode, Progress
 from vm_agent.runner import GO, RESERVE, SIGNALS_OUTLIVED, STOP, write_whole
+from vm_agent.wall import Wall
+
+_OTHERS_CODE: tuple[type, ...] = (FunctionJob, CommandJob)  # what is started for any other kind of job is our own code
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +81,13 @@ class LocalProcesses:
     groups: Path | None = None  # where a run may have a control group of its own
     stop_grace_seconds: float = policy.STOP_GRACE_SECONDS
     leftover_grace_seconds: float = policy.LEFTOVER_GRACE_SECONDS
+    user: JobUser | None = None  # None: jobs are the agent's own user's
+    wall: Wall | None = None  # None: jobs may ask the metadata server
 
     async def start(self, order: Order, changed: Callable[[Progress | None], None]) -> Child:
         """Start the keeper. It waits for `go`."""
+        if self.wall:
+            await self.wall.stand()
         self._prepare(order)
         with (order.folder / "log").open("ab") as output:
             keeper = await asyncio.create_subprocess_exec(
@@ -110,19 +118,31 @@ class LocalProcesses:
         return ending.verdict(folder)
 
     def _prepare(self, order: Order) -> None:
+        user = self._user(order)
         (order.folder / "artifacts").mkdir(parents=True)
+        (order.folder / "log").touch()
         (order.folder / RESERVE).write_bytes(bytes(policy.RESERVE_BYTES))
+        if user:
+            user.give_a_folder(order.folder)  # the order says where it is
         write_whole(order.folder / "params.json", order.params)
         write_whole(order.folder / "order.json", self._written(order))
+        if user:
+            user.let_read(order.folder)
+
+    def _user(self, order: Order) -> JobUser | None:
+        """Whose processes the run's will be."""
+        return self.user if isinstance(order.job, _OTHERS_CODE) else None
 
     def _written(self, order: Order) -> dict[str, Any]:
         """The order as the keeper reads it."""
+        user = self._user(order)
         return {
             "run_id": order.run_id,
             "function": order.job.function if isinstance(order.job, FunctionJob) else None,
             "argv": order.job.command if isinstance(order.job, CommandJob) else _python("vm_agent.call", order.folder),
             "cwd": str(self.app),
-            "environment": _told(order),
+            "environment": {**_told(order), **(user.environment if user else {})},
+            "user": asdict(user) if user else None,
             "key": order.key,
             "attempt": order.attempt,
             "mode": order.mode,
@@ -192,7 +212,7 @@ class _Kept:
         seen: tuple[object, object] = (None, None)
         while True:
             await asyncio.sleep(policy.TICK_SECONDS)
-            now = (_print(self.order.folder / "log"), _print(self.order.folder / "progress.json"))
+            now = (_print(self.order.folder / "log"), _print(word_of(self.order.folder) / "progress.json"))
             if now != seen:
                 self.changed(ending.progress(self.order.folder) if now[1] != seen[1] else None)
                 seen = now
@@ -232,8 +252,8 @@ def _told(order: Order) -> dict[str, str]:
         "MAYFLY_MODE": order.mode,
         "MAYFLY_PARAMS": str(order.folder / "params.json"),
         "MAYFLY_ARTIFACTS": str(order.folder / "artifacts"),
-        "MAYFLY_PROGRESS": str(order.folder / "progress.json"),
-        "MAYFLY_RESULT": str(order.folder / "result.json"),
+        "MAYFLY_PROGRESS": str(word_of(order.folder) / "progress.json"),
+        "MAYFLY_RESULT": str(word_of(order.folder) / "result.json"),
         "MAYFLY_DEADLINE": order.deadline.isoformat() if order.deadline else "",
         "PYTHONUNBUFFERED": "1",
     }

@@ -91,6 +91,7 @@ class StartRequest(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict)
     timeout_seconds: Annotated[float, Field(gt=0, le=TIMEOUT_SECONDS_MAX)] | None = None
     attempt: Annotated[int, Field(ge=1)] = 1
+    egress_ip: Annotated[str, Field(max_length=45)] | None = None  # the address it must go out by; another: 412
 
 
 class Progress(_Wire):
@@ -200,6 +201,6 @@ class Problem(_Wire):
     title: str
     status: int
     detail: str = ""
-    # bad-request | bad-range | too-large | key-reused | unauthorized | not-found | unknown-run |
-    # busy | attempt-refused | stale-epoch | lease-live | not-ready | internal
+    # bad-request | bad-range | too-large | too-slow | key-reused | unauthorized | wrong-host | not-found |
+    # unknown-run | busy | attempt-refused | stale-epoch | lease-live | wrong-egress | not-ready | crowded | internal
     code: str = ""

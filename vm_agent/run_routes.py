@@ -84,7 +84,9 @@ async def _start_plainly(request: Request, mode: Mode) -> Response:
 
 
 async def _accepted(request: Request, mode: Mode, start: StartRequest) -> RunView:
-    agent = agent_of(request)
+    agent, key = agent_of(request), key_of(request)
     agent.must_be_ready()
+    if start.egress_ip and not (key and agent.runs.begun(mode, start, key)):
+        await unless_gone(request, agent.must_go_out_by(start.egress_ip))
     await agent.fence.admit(epoch_of(request))
-    return agent.runs.start(mode, start, key_of(request) or agent.runs.new_id())
+    return agent.runs.start(mode, start, key or agent.runs.new_id())

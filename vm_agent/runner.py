@@ -24,6 +24,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vm_agent.job_user import become
+
 GO, STOP = b"g", b"s"
 RESERVE = "reserve"
 
@@ -58,7 +60,7 @@ def keep(order: Mapping[str, Any]) -> dict[str, Any]:
         return {"reason": reason}
     try:
         job = _start(order)
-    except (OSError, ValueError) as problem:  # ValueError: a NUL in an argument
+    except (OSError, ValueError, subprocess.SubprocessError) as problem:  # ValueError: a NUL in an argument
         return {"reason": None, "error": _why_not(order, problem)}
     deadline = None if order["timeout_seconds"] is None else time.monotonic() + order["timeout_seconds"]
     family = _family(
@@ -158,7 +160,7 @@ def _start(order: Mapping[str, Any]) -> int:
 
 
 def _within(order: Mapping[str, Any]) -> Callable[[], None]:
-    """What the job's process does to itself before it becomes the job: precautions, none of which can stop it."""
+    """What the job's process does to itself before it becomes the job. Only to become another user may not fail."""
 
     def precautions() -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -167,13 +169,18 @@ def _within(order: Mapping[str, Any]) -> Callable[[], None]:
         _put("/proc/self/oom_score_adj", order["oom_score"])
         if order["group"]:
             _put(f"{order['group']}/cgroup.procs", 0)
+        if order["user"]:
+            become(order["user"])
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # the kernel forgot it as the user changed
 
     return precautions
 
 
-def _why_not(order: Mapping[str, Any], problem: OSError | ValueError) -> str:
+def _why_not(order: Mapping[str, Any], problem: Exception) -> str:
     if isinstance(problem, OSError) and problem.filename == order["cwd"]:
         return f"cannot enter the job's folder {order['cwd']}: {problem.strerror}"
+    if isinstance(problem, subprocess.SubprocessError):
+        return f"cannot become the user {order['user']['name']!r}"
     return f"cannot start {order['argv'][0]!r}: {problem.strerror if isinstance(problem, OSError) else problem}"
 
 

@@ -87,6 +87,10 @@ class Runs:
         """The last runs, newest first."""
         return [self.view(run.id) for run in self.ledger.newest(policy.RUNS_LISTED, key)]
 
+    def begun(self, mode: Mode, request: StartRequest, key: str) -> bool:
+        """Whether that attempt was accepted before: to ask for it again starts nothing."""
+        return any(run.mode is mode and run.attempt >= request.attempt for run in self.newest(key))
+
     def live(self) -> RunView | None:
         """The run that is not finished, if there is one."""
         live = self._live or self.ledger.live()

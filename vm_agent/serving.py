@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
-import h11
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vm_agent import policy
+from vm_agent.connections import Connection, Crowd
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="asyncio",
-                http=Protocol,
+                http=partial(Connection, crowd=Crowd()),  # type: ignore[arg-type] # uvicorn only calls it
+                h11_max_incomplete_event_size=policy.HEAD_BYTES_MAX,
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -44,38 +46,6 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-class Protocol(H11Protocol):
-    """A connection on which no whole request head comes in time is closed: uvicorn itself would wait for ever."""
-
-    _too_late: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Called by asyncio."""
-        super().connection_made(transport)
-        self._mind_the_head()
-
-    def data_received(self, data: bytes) -> None:
-        """Called by asyncio."""
-        super().data_received(data)
-        self._mind_the_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called by asyncio."""
-        self._stop_minding()
-        super().connection_lost(exc)
-
-    def _mind_the_head(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
-            self._stop_minding()
-        elif self._too_late is None:
-            self._too_late = self.loop.call_later(policy.REQUEST_HEAD_SECONDS, self.transport.close)
-
-    def _stop_minding(self) -> None:
-        if self._too_late:
-            self._too_late.cancel()
-            self._too_late = None
-
-
 async def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Where IPPROTO_TCP is not said outright, asyncio leaves Nagle's delay on: 40 ms a reply."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -86,6 +56,14 @@ async def listen(host: str, port: int) -> socket.socket:
     listening.bind(address)
     listening.listen(128)
     return listening
+
+
+def allow_open_files() -> None:
+    """As many as policy says, where the system lets us."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed < policy.OPEN_FILES:
+        wanted = policy.OPEN_FILES if most == resource.RLIM_INFINITY else min(policy.OPEN_FILES, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _keep_alive(listening: socket.socket) -> None:

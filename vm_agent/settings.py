@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm_agent import policy
+from vm_agent.egress import Echo
+from vm_agent.job_user import JobUser, NoSuchUser, job_user
 from vm_agent.protocol import CommandJob, FunctionJob, Job, Mode
+from vm_agent.wall import METADATA_HOST, Wall
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-# A job has no business commanding the agent, and what dumps its environment must not publish the key. No more than
-# that: a job is its owner's own code and runs as the agent's user, who can read the key in /proc and in agent.env.
+# A job has no business commanding the agent. One that is the agent's own user could still read the key in /proc and in
+# agent.env: MAYFLY_JOB_USER makes it another.
 _WITHHELD = frozenset({"MAYFLY_API_KEY"})
 
 
@@ -35,6 +38,10 @@ class Settings:
     stop_grace_seconds: float
     silence_seconds: float
     poweroff: Sequence[str] | None
+    echo: Echo | None
+    hosts: frozenset[str]
+    job_user: JobUser | None
+    job_wall: Wall | None
     job_environment: Mapping[str, str]
 
     @property
@@ -48,6 +55,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     if not environment.get("MAYFLY_API_KEY", "").strip():
         raise BadSetting("MAYFLY_API_KEY is not set: without a way to authenticate the agent would obey anybody")
     root = Path(environment.get("MAYFLY_ROOT") or "/").resolve()
+    user = _job_user(environment.get("MAYFLY_JOB_USER", ""))
     app = Path(environment.get("MAYFLY_APP") or root / "opt/mayfly/src").resolve()
     return Settings(
         api_key=environment["MAYFLY_API_KEY"].strip(),
@@ -69,8 +77,40 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
             policy.DEADMAN_SILENCE_SECONDS_MAX,
         ),
         poweroff=shlex.split(environment.get("MAYFLY_POWEROFF", "")) or None,
+        echo=_echo(environment.get("MAYFLY_EGRESS_ECHO", "")),
+        hosts=frozenset(environment.get("MAYFLY_HOSTS", "").replace(",", " ").split()),
+        job_user=user,
+        job_wall=_wall(environment, user),
         job_environment={name: value for name, value in environment.items() if name not in _WITHHELD},
     )
+
+
+def _job_user(name: str) -> JobUser | None:
+    try:
+        return job_user(name)
+    except NoSuchUser as problem:
+        raise BadSetting(f"MAYFLY_JOB_USER: {problem}") from problem
+
+
+def _wall(environment: Mapping[str, str], user: JobUser | None) -> Wall | None:
+    """What cannot be had is refused: a job that should be cut off must not run with the VM's service account."""
+    choice = environment.get("MAYFLY_JOB_METADATA") or "allow"
+    if choice not in {"allow", "deny"}:
+        raise BadSetting(f"MAYFLY_JOB_METADATA is {choice!r}, neither allow nor deny")
+    if choice == "allow":
+        return None
+    if user is None:
+        raise BadSetting("MAYFLY_JOB_METADATA=deny needs MAYFLY_JOB_USER: jobs are cut off by the user whose they are")
+    if (host := environment.get("GCE_METADATA_HOST") or METADATA_HOST) != METADATA_HOST:
+        raise BadSetting(f"MAYFLY_JOB_METADATA=deny cuts off {METADATA_HOST}, but GCE_METADATA_HOST is {host}")
+    return Wall(user.uid)
+
+
+def _echo(url: str) -> Echo | None:
+    try:
+        return Echo(url) if url else None
+    except ValueError as problem:
+        raise BadSetting(f"MAYFLY_EGRESS_ECHO: {problem}") from problem
 
 
 def _port(text: str) -> int:

@@ -97,6 +97,7 @@ def an_agent(folder: Path, **changes: Any) -> Agent:
         "metadata": metadata,
         "credentials": [ApiKey(KEY)],
         "version": "0",
+        "names": {"agent"},
     }
     return Agent(**{**parts, **changes})
 

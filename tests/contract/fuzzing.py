@@ -50,7 +50,7 @@ HEADERS = (
     b"Accept: text/event-stream", b"Last-Event-ID: -1", b"Prefer: wait=99999999999", b"Idempotency-Key: \xff",
     b"Mayfly-Epoch: -1", b"Mayfly-Epoch: 99999999999999999999", b"Authorization: Bearer a.b.c", b"X-API-Key: wrong",
     b"Cookie: " + b"c" * 5000, b": no name", b"no colon", b" folded", b"\tfolded", b"X: \0", b"X: \xff\xfe", b"X:",
-    b"Host: other", b"Trailer: X", b"TE: trailers", b"Metadata-Flavor: Google",
+    b"Host: other.example", b"Trailer: X", b"TE: trailers", b"Metadata-Flavor: Google",
 )  # fmt: skip
 BODIES = (
     b"", b"hello", b"{}", b'{"params": {}}', b"[" * 500, b'{"a": 1e999}', b"5\r\nhello\r\n0\r\n\r\n",
@@ -105,7 +105,7 @@ def shot(seed: int, number: int, credentials: bytes, paths: Sequence[bytes]) -> 
     method = dice.choice(METHODS if dice.random() < 0.3 else METHODS[:2])
     target = dice.choice(TARGETS if dice.random() < 0.3 else paths)
     version = dice.choice(VERSIONS if dice.random() < 0.2 else VERSIONS[:1])
-    headers = [b"Host: fuzz", *([credentials] if dice.random() < 0.5 else [])]
+    headers = [b"Host: localhost", *([credentials] if dice.random() < 0.5 else [])]
     headers += dice.sample(HEADERS, dice.randrange(4))
     dice.shuffle(headers)
     head = b"\r\n".join([b" ".join([method, target, version]), *headers])

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import ipaddress
 import logging
-import resource
 import socket
 import ssl
 import sys
@@ -12,12 +11,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 
 from vm_agent import serving
+from vm_agent.connections import Crowd
 from vm_agent.gateway import policy
-from vm_agent.gateway.framing import patient_for
+from vm_agent.gateway.framing import StrictConnection
 from vm_agent.gateway.relay import Limits, Relay
 from vm_agent.gateway.settings import EXPLAINED, Settings, from_environment
 from vm_agent.gateway.tokens import Tokens, from_metadata
@@ -63,7 +64,7 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
     except OSError as problem:
         raise BadSetting(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from problem
     _minding_the_stalled(listening, settings.stall_seconds)
-    _with_sockets_enough()
+    serving.allow_open_files()
     tokens = Tokens(from_metadata(Metadata(settings.metadata_host), settings.audience), time.time)
     upstream = Upstream(settings.upstream, Patience(settings.answer_seconds, settings.stall_seconds))
     limits = Limits(settings.body_bytes_max, settings.requests_max, settings.stall_seconds)
@@ -71,7 +72,7 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
     scheme = "https" if context else "http"
     log.info("listening on %s://%s:%s for %s", scheme, *listening.getsockname()[:2], settings.upstream)
     try:
-        await uvicorn.Server(_config(relay, context, settings)).serve(sockets=[listening])
+        await uvicorn.Server(_config(relay, context)).serve(sockets=[listening])
     finally:
         await tokens.close()
         await upstream.close()
@@ -84,18 +85,11 @@ def _minding_the_stalled(listening: socket.socket, seconds: float) -> None:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, twice_milliseconds)
 
 
-def _with_sockets_enough() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = policy.FILES_MAX if hard == resource.RLIM_INFINITY else min(policy.FILES_MAX, hard)
-    if soft != resource.RLIM_INFINITY and soft < enough:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
-
-
-def _config(relay: Relay, context: ssl.SSLContext | None, settings: Settings) -> uvicorn.Config:
+def _config(relay: Relay, context: ssl.SSLContext | None) -> uvicorn.Config:
     return uvicorn.Config(
         relay,
         loop="asyncio",
-        http=patient_for(settings.stall_seconds),
+        http=partial(StrictConnection, crowd=Crowd()),  # type: ignore[arg-type] # uvicorn only calls it
         ws="none",
         lifespan="off",
         log_config=None,

@@ -7,77 +7,25 @@ connection ends. Requests go on in h11's own, single spelling in any case.
 
 import asyncio
 import re
-from typing import ClassVar
 
 import h11
 from h11._receivebuffer import ReceiveBuffer
 
+from vm_agent.connections import Connection
 from vm_agent.gateway import policy
 from vm_agent.gateway.headers import API_KEY
-from vm_agent.problems import BadRequest
-from vm_agent.protocol import PROBLEM_MEDIA_TYPE
-from vm_agent.replies import problem
-from vm_agent.serving import Protocol
 
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 _ONCE = (b"host", b"content-length", b"transfer-encoding", API_KEY, b"authorization")
 
 
-class StrictProtocol(Protocol):
-    """The agent's protocol on a strict buffer; what it refuses is a problem document, too."""
-
-    linger_seconds: ClassVar[
-        float
-    ]  # for the rest of a body that nobody wants: who sends it is still to read the answer
-    _unwanted: asyncio.TimerHandle | None = None
+class StrictConnection(Connection):
+    """The agent's connection with a strict buffer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by asyncio."""
         self.conn._receive_buffer = StrictBuffer(self.conn)  # h11 has no other place where raw lines are seen
         super().connection_made(transport)
-        if len(self.connections) > policy.CONNECTIONS_MAX:
-            transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        """Called by asyncio."""
-        super().data_received(data)
-        if self.conn.their_state is not h11.SEND_BODY:
-            self._stop_lingering()
-
-    def on_response_complete(self) -> None:
-        """Called by uvicorn. It would take the rest of a body that was refused for as long as it comes."""
-        super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:
-            self._unwanted = self.loop.call_later(self.linger_seconds, self.transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called by asyncio."""
-        self._stop_lingering()
-        super().connection_lost(exc)
-
-    def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn when h11 refuses."""
-        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
-            self.transport.close()  # the answer has begun already: all that is left is to break it off
-            return
-        answer = problem(BadRequest(msg))
-        headers = [(b"content-type", PROBLEM_MEDIA_TYPE.encode()), (b"connection", b"close")]
-        headers.append((b"content-length", str(len(answer.body)).encode()))
-        self.transport.write(
-            self.conn.send(h11.Response(status_code=400, headers=headers, reason=b"Bad Request")) or b""
-        )
-        self.transport.write(self.conn.send(h11.Data(data=bytes(answer.body))) or b"")
-        self.transport.close()
-
-    def _stop_lingering(self) -> None:
-        if self._unwanted:
-            self._unwanted.cancel()
-            self._unwanted = None
-
-
-def patient_for(seconds: float) -> type[StrictProtocol]:
-    """The protocol with that patience: uvicorn makes the instances."""
-    return type("Patient", (StrictProtocol,), {"linger_seconds": seconds})
 
 
 class StrictBuffer(ReceiveBuffer):
