@@ -14,14 +14,14 @@ from typing import TextIO
 from vm_agent import identity, policy, serving
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
-from vm_agent.auth import ApiKey
+from vm_agent.auth import ApiKey, CloudRun
 from vm_agent.cgroups import writable_group
 from vm_agent.clock import MachineClock
 from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
 from vm_agent.gateway import command
 from vm_agent.gpu import ChildProbe
-from vm_agent.guard import own_names
+from vm_agent.guard import ANY, own_names
 from vm_agent.hold import Banner
 from vm_agent.identity import Identity, Metadata, NoMetadata
 from vm_agent.job_user import let_pass
@@ -32,7 +32,10 @@ from vm_agent.process import LocalProcesses
 from vm_agent.pulse import PulseFile
 from vm_agent.runs import Runs
 from vm_agent.settings import BadSetting, Settings, from_environment
+from vm_agent.uploads import Uploads
 from vm_agent.wall import METADATA_HOST, NoWall, Wall
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - all that a container has is its own
 
 log = logging.getLogger("vm_agent")
 
@@ -61,7 +64,7 @@ def main() -> None:
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="vm_agent",
-        description="Accepts runs on this VM and executes them.",
+        description="Accepts runs on this VM, or with MAYFLY_SERVICE=1 in this Cloud Run service, and executes them.",
         epilog="`vm_agent gateway --help`: passing requests on to a private Cloud Run service instead.",
     )
     parser.add_argument("--host", help="address to listen on (default: nic0's, from the metadata server)")
@@ -72,14 +75,15 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 async def _serve(settings: Settings, host: str | None, port: int) -> None:
     if settings.job_wall:
         await _stand(settings.job_wall)
-    metadata = await _metadata(settings, host)
-    address = host or await _address(metadata)
+    metadata = NoMetadata() if settings.service else await _metadata(settings, host)
+    address = host or (EVERYWHERE if settings.service else await _address(metadata))
     try:
         listening = await serving.listen(address, port)
     except OSError as problem:
         raise BadSetting(f"cannot listen on {address}:{port}: {problem.strerror or problem}") from problem
     agent = _agent(settings, metadata)
-    agent.names = settings.hosts | await own_names(metadata)
+    # Cloud Run passes on what was meant for the service, by whichever of its names.
+    agent.names = {ANY} if settings.service else settings.hosts | await own_names(metadata)
     log.info("listening on http://%s:%s", *listening.getsockname()[:2])
     await serving.Server(create_app(agent), leave=agent.runs.leave).serve(sockets=[listening])
 
@@ -103,15 +107,17 @@ def _agent(settings: Settings, metadata: Metadata | NoMetadata) -> Agent:
         wall=settings.job_wall,
         groups=None if settings.emulated else writable_group(),
     )
+    runs = Runs(ledger, processes, settings.state / "runs", settings.jobs, clock.now, _new_id, deadman)
+    runs.uploads = Uploads(settings.state / "uploads", settings.upload_bytes_max)
     return Agent(
-        runs=Runs(ledger, processes, settings.state / "runs", settings.jobs, clock.now, _new_id, deadman),
+        runs=runs,
         fence=Fence(ledger, metadata, clock.now),
         identity=Identity(metadata, boot_id),
         gpu_probe=ChildProbe(),
         power=PowerButton(_poweroff(settings, metadata)),
         deadman=deadman,
         metadata=metadata,
-        credentials=[ApiKey(settings.api_key)],
+        credentials=[ApiKey(settings.api_key) if settings.api_key else CloudRun()],
         version=importlib.metadata.version("mayfly"),
         gpu_required=settings.gpu_required,
         echo=settings.echo,

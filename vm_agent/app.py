@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from vm_agent import file_routes, run_routes
+from vm_agent import file_routes, run_routes, upload_routes
 from vm_agent.agent import Agent
 from vm_agent.asking import agent_of, epoch_of
 from vm_agent.door import Door
@@ -39,7 +39,7 @@ def behind_the_door(face: FastAPI, agent: Agent) -> ASGIApp:
 def make_face() -> FastAPI:
     """All paths; `state.agent` is whom they ask."""
     app = FastAPI(title="Mayfly agent", lifespan=_lifespan, openapi_url=None)
-    for part in (router, run_routes.router, file_routes.router):
+    for part in (router, run_routes.router, file_routes.router, upload_routes.router):
         app.include_router(part)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _misunderstood)

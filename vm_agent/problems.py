@@ -4,6 +4,7 @@ Refused
 ├── BadRequest 400 · TooLarge 413 · KeyReused 422 · BadRange 416      mend the request
 ├── Unauthorized 401                                                  show credentials
 ├── NotFound 404                                                      it is not here
+├── BadOffset 409                                                     go on from elsewhere
 ├── Busy · AttemptRefused · StaleEpoch · LeaseLive 409                 somebody else is in the way
 ├── WrongEgress 412                                                   this VM has not the address it should go out by
 ├── WrongHost 421                                                     call us by one of our names
@@ -128,6 +129,12 @@ class TooSlow(Refused):
     """The body did not come in time."""
 
     status, code = 408, "too-slow"
+
+
+class BadOffset(Refused):
+    """The file goes on from elsewhere."""
+
+    status, code = 409, "bad-offset"
 
 
 class CallerGone(Refused):

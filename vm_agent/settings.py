@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,9 @@ class BadSetting(Exception):
 class Settings:
     """One field for each setting; see from_environment for their names."""
 
-    api_key: str
+    api_key: str  # "": Cloud Run lets nobody in who may not invoke the service
+    service: bool  # we are a Cloud Run service, not a VM
+    upload_bytes_max: int
     state: Path
     app: Path
     root: Path
@@ -52,20 +55,27 @@ class Settings:
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings, or BadSetting."""
-    if not environment.get("MAYFLY_API_KEY", "").strip():
-        raise BadSetting("MAYFLY_API_KEY is not set: without a way to authenticate the agent would obey anybody")
+    service, api_key = _yes(environment, "MAYFLY_SERVICE"), environment.get("MAYFLY_API_KEY", "").strip()
+    if not api_key and not (service and environment.get("K_SERVICE")):
+        raise BadSetting(
+            "MAYFLY_API_KEY is not set: without a way to authenticate the agent would obey anybody"
+            + (" (there is no K_SERVICE, so this is not Cloud Run, which would keep others out)" if service else "")
+        )
     root = Path(environment.get("MAYFLY_ROOT") or "/").resolve()
     user = _job_user(environment.get("MAYFLY_JOB_USER", ""))
-    app = Path(environment.get("MAYFLY_APP") or root / "opt/mayfly/src").resolve()
+    home = Path(tempfile.gettempdir(), "mayfly") if service else root / "var/lib/mayfly"
+    app = Path(environment.get("MAYFLY_APP") or (Path.cwd() if service else root / "opt/mayfly/src")).resolve()
     return Settings(
-        api_key=environment["MAYFLY_API_KEY"].strip(),
-        state=Path(environment.get("MAYFLY_STATE") or root / "var/lib/mayfly").resolve(),
+        api_key=api_key,
+        service=service,
+        upload_bytes_max=_bytes(environment, "MAYFLY_UPLOAD_BYTES_MAX", policy.UPLOAD_BYTES_MAX),
+        state=Path(environment.get("MAYFLY_STATE") or home).resolve(),
         app=app,
         root=root,
-        port=_port(environment.get("AGENT_PORT") or "8000"),
+        port=_port((service and environment.get("PORT")) or environment.get("AGENT_PORT") or "8000"),
         metadata_host=environment.get("GCE_METADATA_HOST") or None,
         jobs=_jobs(environment.get("MAYFLY_JOB", "")),
-        gpu_required=environment.get("MAYFLY_REQUIRE_GPU", "").lower() in {"1", "true", "yes"},
+        gpu_required=_yes(environment, "MAYFLY_REQUIRE_GPU"),
         stop_grace_seconds=_seconds(
             environment, "MAYFLY_STOP_GRACE_SECONDS", policy.STOP_GRACE_SECONDS, 0, policy.STOP_GRACE_SECONDS_MAX
         ),
@@ -111,6 +121,17 @@ def _echo(url: str) -> Echo | None:
         return Echo(url) if url else None
     except ValueError as problem:
         raise BadSetting(f"MAYFLY_EGRESS_ECHO: {problem}") from problem
+
+
+def _yes(environment: Mapping[str, str], name: str) -> bool:
+    return environment.get(name, "").strip().lower() in {"1", "true", "yes"}
+
+
+def _bytes(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, "").strip()
+    if text and not (text.isascii() and text.isdigit()):
+        raise BadSetting(f"{name} is {text!r}, not a number of bytes")
+    return int(text) if text else default
 
 
 def _port(text: str) -> int:

@@ -1,7 +1,8 @@
 """Why the gateway answers instead of the service: more leaves of the agent's tree.
 
 Refused
-├── MethodRefused 405                          use another method
+├── WrongKey 401                              show a right one
+├── MethodRefused 405                         use another method
 ├── BodyStalled 408                           send it again, faster
 ├── TooManyGuesses 429                        look up your key
 ├── Overloaded 503                            come back later
@@ -12,6 +13,17 @@ Refused
 
 from vm_agent.gateway import policy
 from vm_agent.problems import Refused
+
+
+class WrongKey(Refused):
+    """The gateway needs a right X-API-Key."""
+
+    status, code = 401, "unauthorized"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 9110 asks for a challenge."""
+        return {"WWW-Authenticate": 'ApiKey realm="mayfly gateway"'}
 
 
 class MethodRefused(Refused):

@@ -11,13 +11,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from vm_agent.gateway import policy
 from vm_agent.gateway.body import Body, too_large
+from vm_agent.gateway.guesses import Guesses
 from vm_agent.gateway.headers import API_KEY, Headers, Hop, body_length, to_caller, to_upstream, values
 from vm_agent.gateway.keys import Keys
-from vm_agent.gateway.problems import MethodRefused, Overloaded, TooManyGuesses
+from vm_agent.gateway.problems import MethodRefused, Overloaded, TooManyGuesses, WrongKey
 from vm_agent.gateway.tokens import Tokens
 from vm_agent.gateway.upstream import Upstream
-from vm_agent.guesses import Guesses
-from vm_agent.problems import BadRequest, CallerGone, Refused, Unauthorized
+from vm_agent.problems import BadRequest, CallerGone, Refused
 from vm_agent.replies import problem
 
 HEALTH = "/gateway-health"  # of the gateway itself; never forwarded. (Cloud Run keeps /healthz for itself.)
@@ -177,7 +177,7 @@ class Relay:
         if name is None:
             if self._guesses.too_many(exchange.client):
                 raise TooManyGuesses("wait, or show a right key")
-            raise Unauthorized("wrong X-API-Key" if presented else "no X-API-Key")
+            raise WrongKey("wrong X-API-Key" if presented else "no X-API-Key")
         exchange.key = name
         method, path = exchange.scope["method"], exchange.scope["path"]
         if method in {"CONNECT", "TRACE"} or path == HEALTH:

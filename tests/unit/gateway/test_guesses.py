@@ -2,7 +2,7 @@
 
 import pytest
 
-from vm_agent.guesses import Guesses
+from vm_agent.gateway.guesses import Guesses
 
 
 class Clock:
