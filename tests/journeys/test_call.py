@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -181,16 +182,24 @@ async def test_a_call_goes_on_where_its_connections_broke(place: Place) -> None:
 async def test_a_caller_that_was_killed_follows_the_same_run_when_it_calls_again(place: Place) -> None:
     gate = place.folder / "opened"
     words = ("--file", str(place.folder / "talk.mp3"), "--set", f"gate={gate}", "--out", str(place.folder / "out"))
-    first = await place.begin(*words)
-    async with asyncio.timeout(60):
-        while not (await place.runs()):
-            await asyncio.sleep(0.05)
-    first.kill()
-    await first.wait()
+    for ending, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)):
+        caller = await place.begin(*words)
+        async with asyncio.timeout(60):
+            while not (await place.runs()):
+                await asyncio.sleep(0.05)
+            await _until_it_follows(caller)
+        caller.send_signal(ending)
+        assert await caller.wait() == code
     gate.touch()
     code, told, shown = await place.call(*words)
     assert code == 0, shown
     assert [run["id"] for run in await place.runs()] == [json.loads(told)["run"]]
+
+
+async def _until_it_follows(caller: asyncio.subprocess.Process) -> None:
+    assert caller.stderr
+    while b"running" not in await caller.stderr.readline():
+        pass
 
 
 async def test_a_run_that_fails_is_exit_1_with_its_own_words(place: Place) -> None:
