@@ -3,10 +3,10 @@
 UV_VERSION := 0.13.8
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := $(UV) run --frozen --all-extras
-SCRIPTS := startup.sh .ci/run $(wildcard gcp_emulator/guest/shims/*)
+SCRIPTS := startup.sh .ci/run .ci/audit .ci/sbom $(wildcard gcp_emulator/guest/shims/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check mutants sim format clean
+.PHONY: help demo test check mutants sim audit sbom format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,12 +32,18 @@ mutants: $(UV) ## test the tests: break what the promises stand on, by name and 
 	$(RUN) --group mutation mutmut run
 	$(RUN) --group mutation mutmut results
 
+audit: $(UV) ## known vulnerabilities of what uv.lock pins, as PyPI tells them; fails where it tells nothing
+	@UV='$(UV)' bash .ci/audit
+
+sbom: $(UV) ## what uv.lock pins as a CycloneDX document: sbom.cdx.json
+	@UV='$(UV)' bash .ci/sbom >sbom.cdx.json
+
 format: $(UV) ## write the code as check wants it
 	$(RUN) ruff check --fix-only
 	$(RUN) ruff format
 
 clean: ## remove what the other targets made
-	rm -rf .venv .uv .mayfly .mypy_cache .pytest_cache .ruff_cache .hypothesis mutants out
+	rm -rf .venv .uv .mayfly .mypy_cache .pytest_cache .ruff_cache .hypothesis mutants out sbom.cdx.json
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .uv/bin/uv:

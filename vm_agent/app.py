@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 from vm_agent import file_routes, run_routes, upload_routes
@@ -22,6 +23,7 @@ from vm_agent.replies import problem
 log = logging.getLogger(__name__)
 
 router = APIRouter()
+PARTS = (router, run_routes.router, file_routes.router, upload_routes.router)
 
 
 def create_app(agent: Agent) -> ASGIApp:
@@ -38,8 +40,14 @@ def behind_the_door(face: FastAPI, agent: Agent) -> ASGIApp:
 
 def make_face() -> FastAPI:
     """All paths; `state.agent` is whom they ask."""
-    app = FastAPI(title="Mayfly agent", lifespan=_lifespan, openapi_url=None)
-    for part in (router, run_routes.router, file_routes.router, upload_routes.router):
+    app = FastAPI(
+        title="Mayfly agent",
+        lifespan=_lifespan,
+        openapi_url=None,
+        redirect_slashes=False,  # it would send the caller, and its key, to whatever host its request named
+        generate_unique_id_function=lambda route: route.name,
+    )
+    for part in PARTS:
         app.include_router(part)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _misunderstood)
@@ -89,12 +97,21 @@ async def _misunderstood(_: Request, wrong: Exception) -> Response:
     return problem(BadRequest("; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong.errors())))
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     """No such path, or no such method on it."""
     assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 405:  # noqa: PLR2004
+        error.headers = {"Allow": ", ".join(sorted(_methods(request)))}
     code = "not-found" if error.status_code == 404 else "bad-request"  # noqa: PLR2004
     said = Problem(title=error.detail, status=error.status_code, code=code)
     return Response(said.model_dump_json(), error.status_code, error.headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def _methods(request: Request) -> set[str]:
+    """All that can be asked of this path. Starlette names those of the first of its routes alone."""
+    routes = [route for part in PARTS for route in part.routes if isinstance(route, Route)]
+    found = [route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return set().union(*found)
 
 
 async def _crashed(request: Request, _: Exception) -> Response:

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from vm_agent import policy
+from vm_agent.link_local import refuse_link_local
 from vm_agent.problems import WrongEgress
 
 Look = Callable[[], Awaitable[str | None]]
@@ -40,7 +41,7 @@ class Echo:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"{url!r} is not an http(s) URL")
         self._kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        self._host, self._port = parts.hostname, parts.port
+        self._host, self._port = parts.hostname, parts.port or self._kind.default_port
         self._path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
 
     async def look(self) -> str | None:
@@ -52,8 +53,7 @@ class Echo:
         connection = self._kind(self._host, self._port, timeout=policy.EGRESS_ECHO_SECONDS)
         try:
             connection.connect()
-            if ip_address(connection.sock.getpeername()[0]).is_link_local:  # what its name means today
-                return None
+            refuse_link_local(connection.sock)
             connection.request("GET", self._path, headers={"Accept": "text/plain"})
             answer = connection.getresponse()
             said = answer.read(policy.EGRESS_ECHO_BYTES_MAX).decode("ascii").strip()

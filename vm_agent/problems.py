@@ -1,7 +1,7 @@
 """Why the agent refuses: one tree, sorted by what the caller must do. The message is the problem's detail.
 
 Refused
-├── BadRequest 400 · TooLarge 413 · KeyReused 422 · BadRange 416      mend the request
+├── BadRequest 400 · TooLarge 413 · KeyReused · WrongFile 422 · BadRange 416      mend the request
 ├── Unauthorized 401                                                  show credentials
 ├── NotFound 404                                                      it is not here
 ├── BadOffset 409                                                     go on from elsewhere
@@ -49,6 +49,12 @@ class KeyReused(Refused):
     """This key was used for something else."""
 
     status, code = 422, "key-reused"
+
+
+class WrongFile(Refused):
+    """What came is not the file that it was to be."""
+
+    status, code = 422, "wrong-file"
 
 
 class BadRange(Refused):

@@ -17,9 +17,10 @@ Errors are RFC 9457 problem details (PROBLEM_MEDIA_TYPE).
 
 from datetime import datetime
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 PROTOCOL = 1
 KEY_HEADER = "Idempotency-Key"
@@ -69,6 +70,14 @@ class _Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+def _canonical(text: str) -> str:
+    return str(ip_address(text))
+
+
+_IP = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+Ip = Annotated[str, AfterValidator(_canonical), WithJsonSchema(_IP)]
+
+
 class FunctionJob(_Wire):
     """A Python function, `module:function`, called with no argument or with a context."""
 
@@ -92,8 +101,8 @@ class StartRequest(BaseModel):
     job: Job | None = None  # None: the agent's own default for this mode
     params: dict[str, Any] = Field(default_factory=dict)
     timeout_seconds: Annotated[float, Field(gt=0, le=TIMEOUT_SECONDS_MAX)] | None = None
-    attempt: Annotated[int, Field(ge=1)] = 1
-    egress_ip: Annotated[str, Field(max_length=45)] | None = None  # the address it must go out by; another: 412
+    attempt: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    egress_ip: Ip | None = None  # the address it must go out by; another: 412
 
 
 class Progress(_Wire):
@@ -211,6 +220,7 @@ class Problem(_Wire):
     title: str
     status: int
     detail: str = ""
-    # bad-request | bad-range | too-large | too-slow | key-reused | unauthorized | wrong-host | not-found |
-    # unknown-run | busy | attempt-refused | stale-epoch | lease-live | wrong-egress | not-ready | crowded | internal
+    # bad-request | bad-range | too-large | too-slow | key-reused | wrong-file | bad-offset | unauthorized | not-found |
+    # unknown-run | busy | attempt-refused | stale-epoch | lease-live | wrong-host | wrong-egress | not-ready | crowded |
+    # internal
     code: str = ""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -15,17 +15,18 @@ from vm_agent.replies import reply
 
 router = APIRouter()
 
+Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 Bytes = Annotated[int, Query(ge=0, lt=1 << 60)]
 
 
 @router.get("/files/{digest}")
-async def show_upload(request: Request, digest: str) -> Response:
+async def show_upload(request: Request, digest: Digest) -> Response:
     """How much of that file is here."""
     return reply(agent_of(request).runs.uploads.find(digest))
 
 
 @router.put("/files/{digest}")
-async def upload(request: Request, digest: str, size: Bytes, offset: Bytes = 0) -> Response:
+async def upload(request: Request, digest: Digest, size: Bytes, offset: Bytes = 0) -> Response:
     """The bytes from `offset` on, of a file that has `size` in all."""
     uploads = agent_of(request).runs.uploads
     return reply(await uploads.append(digest, total=size, offset=offset, pieces=_pieces(request)))

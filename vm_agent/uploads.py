@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vm_agent import policy
-from vm_agent.problems import BadOffset, BadRequest, Busy, NotFound, TooLarge
+from vm_agent.problems import BadOffset, BadRequest, Busy, NotFound, TooLarge, WrongFile
 from vm_agent.protocol import UPLOAD_SCHEME, Upload
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -38,7 +38,7 @@ class Uploads:
         return Upload(sha256=digest, size=part.stat().st_size if part.exists() else 0, complete=False)
 
     async def append(self, digest: str, *, total: int, offset: int, pieces: AsyncIterator[bytes]) -> Upload:
-        """Add a part of a file of `total` bytes. BadOffset, Busy, TooLarge; BadRequest: it is another file."""
+        """Add a part of a file of `total` bytes. BadOffset, Busy, TooLarge, WrongFile."""
         here = self.find(digest)
         whole, part = self._places(digest)
         if here.complete:
@@ -53,7 +53,7 @@ class Uploads:
             with part.open("ab") as file:
                 async for piece in pieces:
                     if file.tell() + len(piece) > total:
-                        raise TooLarge(f"the file was to have {total} bytes")
+                        raise WrongFile(f"it was to have {total} bytes, and more came")
                     file.write(piece)
             if part.stat().st_size == total:
                 await asyncio.to_thread(_complete, digest, part, whole)
@@ -125,6 +125,6 @@ def _complete(digest: str, part: Path, whole: Path) -> None:
         seen = hashlib.file_digest(file, "sha256").hexdigest()
     if seen != digest:
         part.unlink()
-        raise BadRequest("what came has another SHA-256: it was thrown away")
+        raise WrongFile("what came has another SHA-256: it was thrown away")
     part.chmod(0o644)  # for the user whose the job is; strangers get no further than our folder
     part.replace(whole)

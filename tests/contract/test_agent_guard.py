@@ -107,6 +107,19 @@ async def test_what_is_not_http_is_answered_with_a_problem_and_the_same_headers(
         assert (await client.get("/")).status_code == 200
 
 
+async def test_a_head_request_with_a_broken_body_is_refused_without_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(an_agent(tmp_path)) as client:
+        reader, writer = await connected(client)
+        writer.write(b"HEAD / HTTP/1.1\r\nHost: agent\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n")
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert answer.endswith(b"\r\n\r\n")
+    assert "Traceback" not in caplog.text
+
+
 async def test_no_other_site_may_read_what_the_agent_says(tmp_path: Path) -> None:
     asking = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     async with at_work(an_agent(tmp_path)) as client:

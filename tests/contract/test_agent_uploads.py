@@ -76,9 +76,9 @@ async def test_a_part_that_does_not_follow_is_refused_and_told_where_to_go_on(cl
 
 async def test_what_is_not_the_file_it_says_is_thrown_away(client: httpx.AsyncClient, tmp_path: Path) -> None:
     answer = await put(client, AUDIO[:-1] + b"x")
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+    assert (answer.status_code, answer.json()["code"]) == (422, "wrong-file")
     assert (await client.get(f"/files/{DIGEST}")).json()["size"] == 0
-    assert (await put(client, AUDIO + b"x")).status_code == 413
+    assert (await put(client, AUDIO + b"x")).status_code == 422
     assert (await put(client, b"", size=10**12)).status_code == 413
     assert len(kept(tmp_path)) <= 1
 

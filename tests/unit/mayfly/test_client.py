@@ -59,7 +59,7 @@ def test_a_refusal_says_what_to_do(status: int, code: str, error: type[MayflyErr
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(502, "upstream-failed"), (503, "not-ready"), (504, "upstream-silent"), (408, "body-stalled"), (409, "bad-offset")],
+    [(502, "no-identity"), (503, "not-ready"), (504, "upstream-silent"), (408, "body-stalled"), (409, "bad-offset")],
 )  # fmt: skip
 def test_some_answers_mean_later(status: int, code: str) -> None:
     with pytest.raises(NotNow, match="because"):

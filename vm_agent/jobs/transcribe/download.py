@@ -1,13 +1,14 @@
 """Bytes from the web: bounded in size, complete or not at all."""
 
 from http import HTTPStatus
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import BinaryIO
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPHandler, HTTPSHandler, Request, build_opener
 
 from vm_agent.jobs.transcribe.errors import Unreachable
+from vm_agent.link_local import refuse_link_local
 
 TIMEOUT_SECONDS = 30  # without a single byte; the run's own deadline bounds the whole
 CHUNK_BYTES = 1 << 20
@@ -18,6 +19,31 @@ ADVICE: dict[int, str] = {
     HTTPStatus.NOT_FOUND: "Check the address.",
     HTTPStatus.GONE: "Check the address.",
 }
+
+
+class _Plain(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        refuse_link_local(self.sock)
+
+
+class _Secure(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        refuse_link_local(self.sock)
+
+
+class _PlainHandler(HTTPHandler):
+    def http_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(_Plain, req)
+
+
+class _SecureHandler(HTTPSHandler):
+    def https_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(_Secure, req)
+
+
+_OPENER = build_opener(_PlainHandler, _SecureHandler)  # every connection, a redirect's too
 
 
 class TooLarge(Exception):
@@ -31,7 +57,7 @@ def download(url: str, into: BinaryIO, *, bytes_max: float, token: str | None = 
         request = Request(quote(url, safe=AS_THEY_ARE), headers={"User-Agent": "mayfly"})  # noqa: S310 - see callers
         if token:
             request.add_unredirected_header("Authorization", f"Bearer {token}")  # for this server and no other
-        with urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
+        with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as response:
             announced = int(response.headers.get("Content-Length") or 0)
             if announced > bytes_max:
                 raise TooLarge
