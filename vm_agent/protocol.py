@@ -221,6 +221,6 @@ class Problem(_Wire):
     status: int
     detail: str = ""
     # bad-request | bad-range | too-large | too-slow | key-reused | wrong-file | bad-offset | unauthorized | not-found |
-    # unknown-run | busy | attempt-refused | stale-epoch | lease-live | wrong-host | wrong-egress | not-ready | crowded |
-    # internal
+    # unknown-run | busy | attempt-refused | stale-epoch | lease-live | wrong-host | wrong-egress | not-ready |
+    # crowded | internal
     code: str = ""
