@@ -49,11 +49,14 @@ class CloudRun:
     """Whoever Cloud Run has let in: it asks for `run.invoker` before it passes a request on, and shows us no signature
     that we could check ourselves. Only for a service that is not open to all."""
 
+    challenge = 'Bearer realm="cloud run"'
+    advice = "Cloud Run lets in who may invoke this service"
+
     def presented(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002
         """Everybody has been asked already."""
         return True
 
-    async def check(self, headers: Mapping[str, str]) -> Caller | None:  # noqa: ARG002
+    async def check(self, headers: Mapping[str, str]) -> Caller:  # noqa: ARG002
         """Always."""
         return Caller("Cloud Run")
 
