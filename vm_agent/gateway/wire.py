@@ -1,11 +1,16 @@
 """One connection to the upstream, in bytes: what comes waits until it is read, what goes waits until it is taken."""
 
 import asyncio
+import select
 from collections import deque
 from typing import cast
 
 from vm_agent.gateway import policy
 from vm_agent.gateway.problems import UpstreamFailed
+
+# Of the event loop, before a write, to read what has arrived: a write that fails is the end of reading for asyncio, and
+# an upstream that refuses an upload and closes has said why just before. It takes two to be read.
+_TURNS = 3
 
 
 class Wire(asyncio.Protocol):
@@ -45,6 +50,10 @@ class Wire(asyncio.Protocol):
 
     async def write(self, data: bytes) -> None:
         """Return when there is room for more. ConnectionError: nobody takes it."""
+        for _ in range(_TURNS):
+            if self._transport.is_closing() or not self._transport.is_reading() or not self._arrived.poll(0):
+                break
+            await asyncio.sleep(0)
         if self._transport.is_closing():
             raise ConnectionResetError("the upstream takes no more")
         self._transport.write(data)
@@ -59,6 +68,8 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
         self._transport = cast("asyncio.Transport", transport)
+        self._arrived = select.poll()
+        self._arrived.register(transport.get_extra_info("socket"), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
