@@ -3,6 +3,9 @@
 #
 # It needs bash, curl, the metadata server, and these attributes of the instance:
 #   mayfly-source, mayfly-ref   git repository, and the commit or tag of it to run; none: the code is in the image already
+#   mayfly-role=gateway         the VM passes requests on to a Cloud Run service (docs/gateway.md), and is never powered off
+#   mayfly-gateway-upstream     for it: the service's URL; and these secrets: mayfly-gateway-keys (mayfly-gateway-keys),
+#   mayfly-gateway-certificate, mayfly-gateway-certificate-key
 #   mayfly-extras (agent)       extras of the project to install; "none" for a project without any
 #   mayfly-auth (id-token)      how callers prove to the agent who they are: id-token, api-key or both
 #   mayfly-callers              for id-token: emails of the service accounts that may call, commas between them
@@ -38,7 +41,7 @@ readonly errors=$root/run/mayfly-startup.stderr # of the command that runs now
 readonly metadata=http://${GCE_METADATA_HOST:-169.254.169.254}/computeMetadata/v1
 readonly secret_manager=${SECRET_MANAGER_EMULATOR_HOST:+http://$SECRET_MANAGER_EMULATOR_HOST}
 
-stage=deadman epoch=0 boot_id='' failed_command=''
+role='' stage=deadman epoch=0 boot_id='' failed_command=''
 export HOME=${HOME:-$root/root} GIT_TERMINAL_PROMPT=0 DEBIAN_FRONTEND=noninteractive
 
 main() {
@@ -46,7 +49,9 @@ main() {
     arm_deadman
     mkdir -p "$root/run" "$root/opt/mayfly" "$root/etc/mayfly"
     : >"$errors"
-    write_banner || true # no boot fails for that
+    role=$(attribute mayfly-role)
+    [[ -z $role || $role == gateway ]] || die "mayfly-role is '$role': it can be gateway, or not be there"
+    [[ $role == gateway ]] || write_banner || true # no boot fails for that
     boot_id=$(cat "$root/proc/sys/kernel/random/boot_id")
     epoch=$(attribute mayfly-lease | sed -n 's/.*"epoch" *: *\([0-9][0-9]*\).*/\1/p')
     enter code fetch_code
@@ -82,8 +87,9 @@ arm_deadman() {
 
 # It watches as long as the VM is on. Before the agent's first pulse, the boot may take its minutes.
 deadman() {
-    local minutes now off why hold='' hold_since=0
+    local minutes now off why role='' hold='' hold_since=0
     now=$(boot_seconds)
+    role=$(value instance/attributes/mayfly-role)
     minutes=$(value instance/attributes/mayfly-boot-minutes)
     [[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || minutes=10
     off=$(awk "BEGIN { print int($now + 60 * $minutes) }")
@@ -136,6 +142,8 @@ power_off() {
 
 held() {
     local text until
+    [[ $role == gateway ]] || role=$(value instance/attributes/mayfly-role)
+    [[ $role != gateway ]] || return 0 # always on, also when the metadata server is silent later
     text=$(value instance/attributes/mayfly-hold)
     [[ $text == "$hold" ]] || hold=$text hold_since=$SECONDS
     until=$(date -d "$text" +%s 2>/dev/null) || return 1
@@ -196,24 +204,42 @@ is_local() {
 # ---- secrets: in shell variables and a 0600 file; never an argument of a program, never in a report --------
 
 write_environment() {
-    local token project pair name payload list auth
+    local token project list auth own=''
     token=$(metadata instance/service-accounts/default/token | json_string access_token)
     project=$(metadata project/project-id)
     list=$(attribute mayfly-secrets)
     auth=$(attribute mayfly-auth)
+    [[ $role != gateway ]] || gateway_secrets
     (
         umask 077
         : >"$env_file.new"
-        for pair in $list; do
-            name=${pair%%=*}
-            [[ $pair == *=* && $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || die "mayfly-secrets: '$pair' is not NAME=secret[/version]"
-            payload=$(secret "${pair#*=}" <<<"Authorization: Bearer $token")
-            setting "$name" "$payload"
-        done
-        who_may_call "${auth:-id-token}"
+        settings_from_secrets "$list $own"
+        [[ $role == gateway ]] || who_may_call "${auth:-id-token}"
         own_settings
     ) # what comes last wins: no secret takes the name of a setting of ours
     mv "$env_file.new" "$env_file"
+}
+
+# Sets `own`, in the form of mayfly-secrets.
+gateway_secrets() {
+    local key name
+    key=$(attribute mayfly-gateway-keys)
+    own="MAYFLY_GATEWAY_KEYS=${key:-mayfly-gateway-keys}"
+    for name in certificate certificate_key; do
+        key=$(attribute "mayfly-gateway-${name/_/-}")
+        own+=${key:+ MAYFLY_GATEWAY_${name^^}=$key}
+    done
+}
+
+# "NAME=secret[/version] ..."
+settings_from_secrets() {
+    local pair name payload
+    for pair in $1; do
+        name=${pair%%=*}
+        [[ $pair == *=* && $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || die "mayfly-secrets: '$pair' is not NAME=secret[/version]"
+        payload=$(secret "${pair#*=}" <<<"Authorization: Bearer $token")
+        setting "$name" "$payload"
+    done
 }
 
 # AUTH: what the agent lets its callers in by. A key is read only where it opens the door.
@@ -251,6 +277,7 @@ own_settings() {
     port=$(attribute mayfly-port)
     setting AGENT_PORT "${port:-8000}"
     setting PATH "$venv/bin:$PATH"
+    setting_of mayfly-gateway-upstream MAYFLY_GATEWAY_UPSTREAM
     setting_of mayfly-silence-seconds MAYFLY_DEADMAN_SILENCE_SECONDS
     for name in job require-gpu tls hosts egress-echo job-metadata container-{memory,cpus,pids,gpu,network,pull,env}; do
         name=mayfly-$name
@@ -329,7 +356,7 @@ start_agent() {
     local started=$SECONDS
     if [[ -n ${MAYFLY_SUPERVISOR:-} ]]; then
         cd "$code"
-        attempt "$MAYFLY_SUPERVISOR" mayfly-agent "$env_file" -- "$venv/bin/python" -m vm_agent
+        attempt "$MAYFLY_SUPERVISOR" mayfly-agent "$env_file" -- "$venv/bin/python" -m vm_agent ${role:+"$role"}
     elif on_systemd; then
         write_unit
         attempt systemctl daemon-reload
@@ -360,7 +387,7 @@ Description=Mayfly agent
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart=$venv/bin/python -m vm_agent
+ExecStart=$venv/bin/python -m vm_agent $role
 WorkingDirectory=$code
 EnvironmentFile=$env_file
 Restart=always

@@ -12,11 +12,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import wraps
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from mayfly.call_command import call
 
 EXIT_USAGE = 2
 EXIT_OWED = 7
@@ -192,6 +195,16 @@ def _sweep(
         if debug:
             traceback.print_exc()
         code = _explain(error, for_cloud_logging=cloud_run is not None)
+    _leave(code)
+
+
+@app.command("call")
+@wraps(call)
+def _call(**options: Any) -> None:
+    try:
+        code = call(**options)
+    except Exception as error:  # noqa: BLE001 - whatever it is becomes a sentence and an exit code
+        code = _explain(error, for_cloud_logging=False)
     _leave(code)
 
 

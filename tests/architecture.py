@@ -45,7 +45,10 @@ SPEAK_TO_AGENTS = ("orchestrator/agent_[acl]*.py", "vm_agent/gateway*", "mayfly/
 BORDERS = (
     ("google", ("orchestrator/google_*.py", "orchestrator/secrets.py")),
     # A chat's webhook, Google's public keys, an emulator's metadata server: no agent, and no key of ours.
-    ("httpx", (*SPEAK_TO_AGENTS, "orchestrator/notify.py", "orchestrator/google_*.py", "vm_agent/google_keys.py")),
+    (
+        "httpx",
+        (*SPEAK_TO_AGENTS, "orchestrator/notify.py", "orchestrator/google_*.py", "vm_agent/google_keys.py", "mayfly/*"),
+    ),
     ("tenacity", ("orchestrator/patience.py",)),
     ("jwt", ("vm_agent/signed.py", "gcp_emulator/identity.py")),  # who checks, and the Google that signs
     ("ccxt", ("vm_agent/jobs/trade/binance.py",)),

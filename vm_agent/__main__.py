@@ -18,15 +18,16 @@ from vm_agent import identity, policy, serving
 from vm_agent.agent import Agent
 from vm_agent.app import create_app
 from vm_agent.attempts import Attempts
-from vm_agent.auth import ApiKeys, Credential, IdToken
+from vm_agent.auth import ApiKeys, CloudRun, Credential, IdToken
 from vm_agent.certificate import Certificate, NotPublished
 from vm_agent.cgroups import writable_group
 from vm_agent.clock import MachineClock
 from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
+from vm_agent.gateway import command
 from vm_agent.google_keys import fetch_keys
 from vm_agent.gpu import ChildProbe
-from vm_agent.guard import own_names
+from vm_agent.guard import ANY, own_names
 from vm_agent.hold import Banner
 from vm_agent.identity import GooglesWord, Identity, Metadata, NoMetadata
 from vm_agent.job_user import let_pass
@@ -39,13 +40,19 @@ from vm_agent.pulse import PulseFile
 from vm_agent.runs import Runs
 from vm_agent.settings import BadSetting, Settings, from_environment
 from vm_agent.signed import GoogleKeys
+from vm_agent.uploads import Uploads
 from vm_agent.wall import METADATA_HOST, NoWall, Wall
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - all that a container has is its own
 
 log = logging.getLogger("vm_agent")
 
 
 def main() -> None:
     """Read the settings, take the port, serve until SIGTERM."""
+    if sys.argv[1:2] == ["gateway"]:
+        command.main(sys.argv[2:])
+        return
     arguments = _arguments(sys.argv[1:])
     for chatter in ("uvicorn.error", "httpx"):  # their comings and goings; ours say more
         logging.getLogger(chatter).setLevel(logging.WARNING)
@@ -64,7 +71,11 @@ def main() -> None:
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="vm_agent", description="Accepts runs on this VM and executes them.")
+    parser = argparse.ArgumentParser(
+        prog="vm_agent",
+        description="Accepts runs on this VM, or with MAYFLY_SERVICE=1 in this Cloud Run service, and executes them.",
+        epilog="`vm_agent gateway --help`: passing requests on to a private Cloud Run service instead.",
+    )
     parser.add_argument("--host", help="address to listen on (default: nic0's, from the metadata server)")
     parser.add_argument("--port", type=int, help="port to listen on (default: AGENT_PORT, else 8000; 0: any free one)")
     return parser.parse_args(words)
@@ -73,18 +84,19 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 async def _serve(settings: Settings, host: str | None, port: int) -> None:
     if settings.job_wall:
         await _stand(settings.job_wall)
-    metadata = await _metadata(settings, host)
-    address = host or await _address(metadata)
+    metadata = NoMetadata() if settings.service else await _metadata(settings, host)
+    address = host or (EVERYWHERE if settings.service else await _address(metadata))
     certificate = await _certificate(settings, metadata)
     try:
         listening = await serving.listen(address, port)
     except OSError as problem:
         raise BadSetting(f"cannot listen on {address}:{port}: {problem.strerror or problem}") from problem
     address, port = listening.getsockname()[:2]
-    if certificate is None and settings.tls and not ip_address(address).is_loopback:
+    if certificate is None and settings.tls and not settings.service and not ip_address(address).is_loopback:
         raise BadSetting(f"no metadata server to publish a certificate with: {address} is not for plain HTTP")
     agent = _agent(settings, metadata, certificate, await _credentials(settings, metadata))
-    agent.names = settings.hosts | await own_names(metadata)
+    # Cloud Run passes on what was meant for the service, by whichever of its names; it ends TLS, too.
+    agent.names = {ANY} if settings.service else settings.hosts | await own_names(metadata)
     log.info("listening on %s://%s:%s", "https" if certificate else "http", address, port)
     server = serving.Server(create_app(agent), agent.runs.leave, certificate.file if certificate else None)
     await server.serve(sockets=[listening])
@@ -107,6 +119,8 @@ async def _certificate(settings: Settings, metadata: Metadata | NoMetadata) -> C
 async def _credentials(settings: Settings, metadata: Metadata | NoMetadata) -> list[Credential]:
     """All ways that open the door."""
     ways: list[Credential] = [ApiKeys(settings.api_keys)] if settings.api_keys else []
+    if settings.service and not ways:
+        ways.append(CloudRun())
     if settings.callers is not None:
         keys = GoogleKeys(partial(fetch_keys, settings.certs_url), lambda: MachineClock().now().timestamp())
         keys.prepare()
@@ -154,8 +168,10 @@ def _agent(
         groups=None if settings.emulated else writable_group(),
         containers=settings.containers,
     )
+    runs = Runs(ledger, processes, settings.state / "runs", settings.jobs, clock.now, _new_id, deadman)
+    runs.uploads = Uploads(settings.state / "uploads", settings.upload_bytes_max)
     return Agent(
-        runs=Runs(ledger, processes, settings.state / "runs", settings.jobs, clock.now, _new_id, deadman),
+        runs=runs,
         fence=Fence(ledger, metadata, clock.now),
         identity=Identity(metadata, boot_id, word),
         gpu_probe=ChildProbe(),

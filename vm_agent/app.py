@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
-from vm_agent import file_routes, run_routes
+from vm_agent import file_routes, run_routes, upload_routes
 from vm_agent.agent import Agent
 from vm_agent.asking import agent_of, epoch_of
 from vm_agent.door import Door
@@ -23,7 +23,7 @@ from vm_agent.replies import problem
 log = logging.getLogger(__name__)
 
 router = APIRouter()
-PARTS = (router, run_routes.router, file_routes.router)
+PARTS = (router, run_routes.router, file_routes.router, upload_routes.router)
 
 
 def create_app(agent: Agent) -> ASGIApp:

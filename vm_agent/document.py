@@ -27,6 +27,7 @@ from vm_agent.protocol import (
     RunList,
     RunView,
     StartRequest,
+    Upload,
 )
 
 Json = dict[str, Any]
@@ -45,7 +46,7 @@ _PLAIN: Json = {
         },
     ]
 }
-_MODELS = (ArtifactList, Greeting, Health, Problem, RunList, RunView, StartRequest)
+_MODELS = (ArtifactList, Greeting, Health, Problem, RunList, RunView, StartRequest, Upload)
 
 _WHY = {
     400: "The request cannot be understood.",
@@ -54,12 +55,12 @@ _WHY = {
     404: "It is not here.",
     405: "No such method on this path.",
     408: "The body did not come in time.",
-    409: "Somebody else is in the way: another run, a later epoch, a live lease.",
+    409: "Somebody else is in the way: another run, a later epoch, a live lease, another part.",
     412: "This VM goes out by another address than the one asked for.",
     413: "The body is too large.",
     416: "No such range in this file.",
     421: "This is another host.",
-    422: "This key was used for something else.",
+    422: "This key was used for something else, or what came is another file.",
     429: "Too many failed attempts.",
     500: "The agent made a mistake; its log has the traceback.",
     503: "Not ready, or too many requests at once.",
@@ -149,6 +150,12 @@ _OPERATIONS: Mapping[str, Json] = {
         "responses": {"202": _answer("It is being ended.", _RUN)},
         "problems": (404,),
         "parameters": [_EPOCH],
+    },
+    "get /files/{digest}": {"responses": {"200": _answer("How much is here.", {JSON: _named(Upload)})}},
+    "put /files/{digest}": {
+        "requestBody": {"content": {BINARY: {"schema": _BYTES}}},
+        "responses": {"200": _answer("How much is here now.", {JSON: _named(Upload)})},
+        "problems": (408, 413, 422),
     },
     "post /poweroff": {
         "responses": {"202": {"description": "The machine goes off."}},

@@ -15,6 +15,8 @@ LOG_REPLY_BYTES_MAX = 4 << 20  # one answer of the log: bounded, and few round t
 CHUNK_BYTES = 256 << 10  # one read of a file on the event loop: well under a millisecond
 
 BODY_BYTES_MAX = PARAMS_BYTES_MAX + (64 << 10)  # the params, and room for the rest of a StartRequest
+UPLOAD_BYTES_MAX = 4 << 30  # of all files that callers brought: on Cloud Run they take memory
+UPLOAD_SECONDS = 3600.0  # a file that no run has asked for by then makes room for another
 KEY_LENGTH_MAX = 255  # characters of an Idempotency-Key
 FOLDERS_KEPT = 50  # finished runs whose log and artifacts stay on the VM's disk; the ledger itself forgets nothing
 RUNS_LISTED = 50

@@ -1,10 +1,11 @@
 """Why the agent refuses: one tree, sorted by what the caller must do. The message is the problem's detail.
 
 Refused
-├── BadRequest 400 · TooLarge 413 · KeyReused 422 · BadRange 416      mend the request
+├── BadRequest 400 · TooLarge 413 · KeyReused · WrongFile 422 · BadRange 416      mend the request
 ├── Unauthorized 401                                                  show other credentials
 ├── TooManyAttempts 429                                               show them a little later
 ├── NotFound 404                                                      it is not here
+├── BadOffset 409                                                     go on from elsewhere
 ├── Busy · AttemptRefused · StaleEpoch · LeaseLive 409                 somebody else is in the way
 ├── WrongEgress 412                                                   this VM has not the address it should go out by
 ├── WrongHost 421                                                     call us by one of our names
@@ -51,6 +52,12 @@ class KeyReused(Refused):
     """This key was used for something else."""
 
     status, code = 422, "key-reused"
+
+
+class WrongFile(Refused):
+    """What came is not the file that it was to be."""
+
+    status, code = 422, "wrong-file"
 
 
 class BadRange(Refused):
@@ -154,6 +161,12 @@ class TooSlow(Refused):
     """The body did not come in time."""
 
     status, code = 408, "too-slow"
+
+
+class BadOffset(Refused):
+    """The file goes on from elsewhere."""
+
+    status, code = 409, "bad-offset"
 
 
 class CallerGone(Refused):

@@ -10,6 +10,7 @@ With `signed` the only module of this package that others may import; both impor
     GET  /runs/{id}/logs?offset=N&wait=S   bytes from offset; LOG_NEXT_HEADER and LOG_COMPLETE_HEADER say how to go on
     GET  /runs/{id}/artifacts[/{path}]     ArtifactList, or one file (range requests)
     POST /runs/{id}/cancel      202 RunView
+    PUT  /files/{sha256}?size=N&offset=M   Upload: a part of a file of N bytes, from byte M on; GET: how much is here
     POST /poweroff              202; not under a run that is inside its deadline (409): cancel that first
 Errors are RFC 9457 problem details (PROBLEM_MEDIA_TYPE).
 """
@@ -32,6 +33,7 @@ LOG_NEXT_HEADER = "Mayfly-Log-Next"  # the byte offset to ask for next
 LOG_COMPLETE_HEADER = "Mayfly-Log-Complete"  # "true" once the run has finished and these were its last bytes
 START_MEDIA_TYPE = "application/vnd.mayfly.start+json"
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+UPLOAD_SCHEME = "mayfly-upload"
 WAIT_SECONDS_MAX = 60
 TIMEOUT_SECONDS_MAX = 120 * 86400  # Compute Engine lets no VM with a deadline run longer
 PARAMS_BYTES_MAX = 1 << 20
@@ -182,6 +184,14 @@ class ArtifactList(_Wire):
     artifacts: list[Artifact]
 
 
+class Upload(_Wire):
+    """A file that a caller brings. Params name it as UPLOAD_SCHEME:sha256/name, and the job gets its path."""
+
+    sha256: str
+    size: int  # bytes that are here
+    complete: bool
+
+
 class Gpu(_Wire):
     """One GPU as its driver describes it."""
 
@@ -251,7 +261,7 @@ class Problem(_Wire):
     title: str
     status: int
     detail: str = ""
-    # bad-request | bad-range | too-large | too-slow | key-reused | unauthorized | too-many-attempts |
-    # wrong-host | not-found | unknown-run | busy | attempt-refused | stale-epoch | lease-live | wrong-egress |
-    # not-ready | crowded | internal
+    # bad-request | bad-range | too-large | too-slow | key-reused | wrong-file | bad-offset | unauthorized |
+    # too-many-attempts | wrong-host | not-found | unknown-run | busy | attempt-refused | stale-epoch | lease-live |
+    # wrong-egress | not-ready | crowded | internal
     code: str = ""

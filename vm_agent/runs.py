@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from vm_agent.ledger import Ledger
 from vm_agent.problems import NotReady
 from vm_agent.process import Child, Order, Processes
 from vm_agent.protocol import Failure, Job, Mode, Progress, RunView, StartRequest, State
+from vm_agent.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +37,21 @@ class Runs:
     bell: Bell = field(default_factory=Bell)  # rings whenever a run, its log or its progress changes
     broken: str | None = None  # why nothing can be promised any more
     closing: bool = False
+    uploads: Uploads = field(init=False)
     _live: RunView | None = None
     _child: Child | None = None
     _cancelled: bool = False
     _carrying: asyncio.Task[None] | None = None
 
+    def __post_init__(self) -> None:
+        self.uploads = Uploads(self.folder.parent / "uploads", policy.UPLOAD_BYTES_MAX)
+
     def start(self, mode: Mode, request: StartRequest, key: str) -> RunView:
         """Accept a run, on disk, before anything else happens; or give the run that this key already means."""
         if self.closing:
             raise NotReady("the agent is shutting down")
+        if not self.ledger.newest(1, key):  # else its files have served
+            self.uploads.must_have(request.params)
         job, now = request.job or self.defaults[mode], self.now()
         deadline = now + timedelta(seconds=request.timeout_seconds) if request.timeout_seconds else None
         view, new = self.ledger.accept(
@@ -168,6 +175,7 @@ class Runs:
     async def _execute(self, order: Order) -> None:
         assert self._live  # noqa: S101 - set by start()
         try:
+            order = replace(order, params=self.uploads.hand_over(order.params, order.folder))
             self._child = child = await self.processes.start(order, self._changed)
         except OSError as problem:
             failure = Failure(detail=f"the run's process could not be started: {problem}")
@@ -196,6 +204,7 @@ class Runs:
             progress=verdict.progress or latest.progress,
         )
         self._live = None
+        self.uploads.done(self.folder_of(view.id), keep=verdict.state is State.INTERRUPTED)
         log.info("run %s %s%s", view.id, verdict.state, f": {verdict.failure.detail}" if verdict.failure else "")
         self.bell.ring()
 

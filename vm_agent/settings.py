@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ class Settings:
     callers: frozenset[str] | None  # whose ID tokens open the door; None: no token does
     api_keys: tuple[str, ...]  # each of them opens it; none: no key does
     certs_url: str
+    service: bool  # we are a Cloud Run service, not a VM
+    upload_bytes_max: int
     state: Path
     app: Path
     root: Path
@@ -60,24 +63,26 @@ class Settings:
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings, or BadSetting."""
-    auth = environment.get("MAYFLY_AUTH") or "id-token"
-    if auth not in _AUTH:
-        raise BadSetting(f"MAYFLY_AUTH is {auth!r}, neither {', '.join(_AUTH[:-1])} nor {_AUTH[-1]}")
+    service = _yes(environment, "MAYFLY_SERVICE")
+    auth = _auth(environment, service=service)
     root = Path(environment.get("MAYFLY_ROOT") or "/").resolve()
     user = _job_user(environment.get("MAYFLY_JOB_USER", ""))
-    app = Path(environment.get("MAYFLY_APP") or root / "opt/mayfly/src").resolve()
+    home = Path(tempfile.gettempdir(), "mayfly") if service else root / "var/lib/mayfly"
+    app = Path(environment.get("MAYFLY_APP") or (Path.cwd() if service else root / "opt/mayfly/src")).resolve()
     return Settings(
         callers=None if auth == "api-key" else _callers(environment.get("MAYFLY_CALLERS", ""), auth),
-        api_keys=() if auth == "id-token" else _api_keys(environment.get("MAYFLY_API_KEY", ""), auth),
+        api_keys=() if auth == "id-token" else _api_keys(environment, auth, service=service),
         certs_url=environment.get("MAYFLY_CERTS_URL") or CERTS_URL,
-        state=Path(environment.get("MAYFLY_STATE") or root / "var/lib/mayfly").resolve(),
+        service=service,
+        upload_bytes_max=_bytes(environment, "MAYFLY_UPLOAD_BYTES_MAX", policy.UPLOAD_BYTES_MAX),
+        state=Path(environment.get("MAYFLY_STATE") or home).resolve(),
         app=app,
         root=root,
-        port=_port(environment.get("AGENT_PORT") or "8000"),
+        port=_port((service and environment.get("PORT")) or environment.get("AGENT_PORT") or "8000"),
         metadata_host=environment.get("GCE_METADATA_HOST") or None,
         tls=_tls(environment.get("MAYFLY_TLS", "")),
         jobs=_jobs(environment.get("MAYFLY_JOB", "")),
-        gpu_required=environment.get("MAYFLY_REQUIRE_GPU", "").lower() in {"1", "true", "yes"},
+        gpu_required=_yes(environment, "MAYFLY_REQUIRE_GPU"),
         stop_grace_seconds=_seconds(
             environment, "MAYFLY_STOP_GRACE_SECONDS", policy.STOP_GRACE_SECONDS, 0, policy.STOP_GRACE_SECONDS_MAX
         ),
@@ -98,6 +103,15 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
+def _auth(environment: Mapping[str, str], *, service: bool) -> str:
+    auth = environment.get("MAYFLY_AUTH") or ("api-key" if service else "id-token")
+    if auth not in _AUTH:
+        raise BadSetting(f"MAYFLY_AUTH is {auth!r}, neither {', '.join(_AUTH[:-1])} nor {_AUTH[-1]}")
+    if service and auth != "api-key":
+        raise BadSetting(f"MAYFLY_AUTH={auth} is for a VM: in front of a service, Cloud Run itself checks ID tokens")
+    return auth
+
+
 def _callers(text: str, auth: str) -> frozenset[str]:
     callers = re.split(r"[,\s]+", text.strip(", \t\r\n"))
     if callers == [""]:
@@ -110,10 +124,16 @@ def _callers(text: str, auth: str) -> frozenset[str]:
     return frozenset(callers)
 
 
-def _api_keys(text: str, auth: str) -> tuple[str, ...]:
-    """One a line, so that two are valid while callers change to the next."""
-    if not (keys := tuple(line.strip() for line in text.splitlines() if line.strip())):
+def _api_keys(environment: Mapping[str, str], auth: str, *, service: bool) -> tuple[str, ...]:
+    """One a line, so that two are valid while callers change to the next. None at all: Cloud Run keeps others out."""
+    keys = tuple(line.strip() for line in environment.get("MAYFLY_API_KEY", "").splitlines() if line.strip())
+    if not keys and not service:
         raise BadSetting(f"MAYFLY_API_KEY is not set, and MAYFLY_AUTH is {auth}: nobody could show a key")
+    if not keys and not environment.get("K_SERVICE"):
+        raise BadSetting(
+            "MAYFLY_API_KEY is not set: without a way to authenticate the agent would obey anybody (there is no "
+            "K_SERVICE, so this is not Cloud Run, which would keep others out)"
+        )
     return keys
 
 
@@ -143,6 +163,17 @@ def _echo(url: str) -> Echo | None:
         return Echo(url) if url else None
     except ValueError as problem:
         raise BadSetting(f"MAYFLY_EGRESS_ECHO: {problem}") from problem
+
+
+def _yes(environment: Mapping[str, str], name: str) -> bool:
+    return environment.get(name, "").strip().lower() in {"1", "true", "yes"}
+
+
+def _bytes(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, "").strip()
+    if text and not (text.isascii() and text.isdigit()):
+        raise BadSetting(f"{name} is {text!r}, not a number of bytes")
+    return int(text) if text else default
 
 
 def _port(text: str) -> int:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.exports import demo_exports, exports
+from tests.contract.gateway_at_work import Gateway, MetadataServer, Service, gateway_process
 from tests.contract.world import PROJECT, WORLD, ZONE, Running, running
 
 
@@ -69,3 +70,21 @@ def gcloud(
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
     return run
+
+
+@pytest.fixture
+def metadata() -> Iterator[MetadataServer]:
+    with MetadataServer().serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    async with Service().serving() as service:
+        yield service
+
+
+@pytest.fixture
+async def gateway(metadata: MetadataServer, service: Service) -> AsyncIterator[Gateway]:
+    async with gateway_process(service.url, metadata.host) as gateway:
+        yield gateway

@@ -23,7 +23,7 @@ seed = 20
 max-examples = 8
 database = "none"
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "401", "404", "409", "412", "422", "429", "500"]
+expected-statuses = ["2xx", "401", "404", "409", "412", "413", "422", "429", "500"]
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "404", "405", "409", "412", "413", "422", "429"]
 [[operations]]  # the plain form: 500, as JSON and not as a problem, says that the job failed
@@ -76,7 +76,7 @@ async def test_with_credentials_the_agent_answers_as_its_document_says_and_never
             tmp_path, agent, "-H", f"X-API-Key: {KEY}", "--phases", "coverage,fuzzing,stateful", seconds=25
         )
         assert (await agent.client.get("/")).json()["status"] == "ok"
-    assert "12 selected / 12 total" in said
+    assert "14 selected / 14 total" in said
     assert accepted(tmp_path) > 0
 
 
@@ -84,7 +84,7 @@ async def test_without_credentials_nothing_has_any_effect(tmp_path: Path) -> Non
     async with agent_at(tmp_path) as agent:
         said = await schemathesis(tmp_path, agent, "--phases", "coverage,fuzzing", seconds=15)
         greeting = (await agent.client.get("/")).json()
-    assert "12 selected / 12 total" in said
+    assert "14 selected / 14 total" in said
     assert accepted(tmp_path) == 0
     assert (greeting["status"], greeting["run"], greeting["epoch"]) == ("ok", None, 0)
 
@@ -100,5 +100,5 @@ def test_the_document_names_every_path_that_there_is() -> None:
         for method in route.methods or ()
     }
     assert told == routes
-    assert len(told) == 12
+    assert len(told) == 14
     assert json.dumps(api).count("application/problem+json") > 100

@@ -64,6 +64,10 @@ class Vm:
         """As a person does, by hand."""
         httpx.post(f"{self.cloud.url}{VM}/start").raise_for_status()
 
+    def stop(self) -> None:
+        """Likewise."""
+        httpx.post(f"{self.cloud.url}{VM}/stop").raise_for_status()
+
     def write_metadata(self, **attributes: str | None) -> None:
         """Change some of its attributes; None takes one off."""
         metadata = httpx.get(f"{self.cloud.url}{VM}").raise_for_status().json()["metadata"]

@@ -1,0 +1,140 @@
+"""Files that callers bring: in parts, checked, bounded, handed to the run that names them, and gone with it."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.contract.agent_at_work import an_agent, at_work, result_of, start, write_main
+from vm_agent.agent import Agent
+from vm_agent.uploads import Uploads
+
+AUDIO = b"RIFF" + bytes(range(256)) * 400
+DIGEST = hashlib.sha256(AUDIO).hexdigest()
+NAMED = f"mayfly-upload:{DIGEST}/my talk.wav"
+MAIN = """
+    import hashlib, pathlib
+    def run(context):
+        file = pathlib.Path(context.params["audio"])
+        assert context.params["other"] == "as it was"
+        return {"name": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "path": str(file)}
+"""
+BROKEN = "def run(context): raise ValueError('no')"
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    write_main(tmp_path, MAIN)
+    return an_agent(tmp_path)
+
+
+@pytest.fixture
+async def client(agent: Agent) -> AsyncIterator[httpx.AsyncClient]:
+    async with at_work(agent) as client:
+        yield client
+
+
+async def put(
+    client: httpx.AsyncClient, body: bytes = AUDIO, *, offset: int = 0, size: int = len(AUDIO), digest: str = DIGEST
+) -> httpx.Response:
+    return await client.put(f"/files/{digest}", params={"size": size, "offset": offset}, content=body)
+
+
+def kept(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in tmp_path.glob("state/**/*") if DIGEST in str(path))
+
+
+async def test_a_file_comes_in_parts_and_a_run_gets_its_path(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    assert (await client.get(f"/files/{DIGEST}")).json() == {"sha256": DIGEST, "size": 0, "complete": False}
+    assert (await put(client, AUDIO[:1000])).json() == {"sha256": DIGEST, "size": 1000, "complete": False}
+    assert (await put(client, AUDIO[1000:], offset=1000)).json()["complete"] is True
+    view = await result_of(client, params={"audio": NAMED, "other": "as it was"})
+    assert view["result"]["name"] == "my talk.wav"
+    assert view["result"]["sha256"] == DIGEST
+    assert kept(tmp_path) == [], "it went with the run"
+
+
+async def test_the_same_start_again_needs_no_file_again(client: httpx.AsyncClient) -> None:
+    await put(client)
+    params = {"audio": NAMED, "other": "as it was"}
+    first = await result_of(client, key="k", params=params)
+    assert (await start(client, key="k", params=params)).json()["id"] == first["id"]
+
+
+async def test_a_part_that_does_not_follow_is_refused_and_told_where_to_go_on(client: httpx.AsyncClient) -> None:
+    await put(client, AUDIO[:1000])
+    for offset in (0, 999, 1001):
+        answer = await put(client, AUDIO[offset:], offset=offset)
+        assert (answer.status_code, answer.json()["code"]) == (409, "bad-offset")
+        assert "1000 bytes" in answer.json()["detail"]
+    assert (await put(client, AUDIO[1000:], offset=1000)).json()["complete"] is True
+    assert (await put(client, b"more", offset=len(AUDIO))).json()["size"] == len(AUDIO), "it is whole: nothing is added"
+
+
+async def test_what_is_not_the_file_it_says_is_thrown_away(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    answer = await put(client, AUDIO[:-1] + b"x")
+    assert (answer.status_code, answer.json()["code"]) == (422, "wrong-file")
+    assert (await client.get(f"/files/{DIGEST}")).json()["size"] == 0
+    assert (await put(client, AUDIO + b"x")).status_code == 422
+    assert (await put(client, b"", size=10**12)).status_code == 413
+    assert len(kept(tmp_path)) <= 1
+
+
+@pytest.mark.parametrize("digest", ["x", "..%2f..%2fetc%2fpasswd", DIGEST.upper(), f"{DIGEST}0", f"{DIGEST}.part"])
+async def test_a_file_has_no_other_name_than_its_digest(client: httpx.AsyncClient, digest: str) -> None:
+    assert (await client.get(f"/files/{digest}")).status_code in {400, 404}
+    assert (await put(client, digest=digest)).status_code in {400, 404}
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "a/b", "\0", "x" * 300])
+async def test_a_param_names_a_file_by_one_name_and_no_path(client: httpx.AsyncClient, name: str) -> None:
+    await put(client)
+    answer = await start(client, params={"audio": f"mayfly-upload:{DIGEST}/{name}"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+
+
+async def test_a_run_whose_file_is_not_here_is_refused_before_it_is_accepted(client: httpx.AsyncClient) -> None:
+    await put(client, AUDIO[:1000])
+    answer = await start(client, params={"audio": NAMED})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+    assert f"/files/{DIGEST}" in answer.json()["detail"]
+    assert (await client.get("/runs")).json()["runs"] == []
+
+
+async def test_files_go_with_runs_that_fail_too(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    write_main(tmp_path, BROKEN)
+    await put(client)
+    assert (await result_of(client, params={"audio": NAMED}))["state"] == "FAILED"
+    assert kept(tmp_path) == []
+
+
+async def test_nobody_without_credentials_uploads(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    client.headers.pop("X-API-Key")
+    assert (await put(client)).status_code == 401
+    assert (await client.get(f"/files/{DIGEST}")).status_code == 401
+    assert kept(tmp_path) == []
+
+
+async def test_the_oldest_files_make_room_and_those_on_their_way_do_not(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, bytes_max=1000)
+    bodies = [bytes([number]) * 400 for number in range(3)]
+    digests = [hashlib.sha256(body).hexdigest() for body in bodies]
+    going = asyncio.Event()
+
+    async def pieces(body: bytes, wait: bool = False) -> AsyncIterator[bytes]:
+        yield body[:100]
+        if wait:
+            await going.wait()
+        yield body[100:]
+
+    for digest, body in zip(digests[:2], bodies, strict=False):
+        assert (await uploads.append(digest, total=400, offset=0, pieces=pieces(body))).complete
+    last = asyncio.create_task(uploads.append(digests[2], total=400, offset=0, pieces=pieces(bodies[2], wait=True)))
+    while not uploads.find(digests[2]).size and not uploads._growing:
+        await asyncio.sleep(0)
+    going.set()
+    assert (await last).complete
+    assert [uploads.find(digest).complete for digest in digests] == [False, True, True]

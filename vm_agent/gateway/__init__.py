@@ -1,0 +1,1 @@
+"""The gateway: a streaming reverse proxy from callers with a key to one private Cloud Run service."""
