@@ -166,7 +166,7 @@ async def test_a_request_that_can_be_read_in_two_ways_is_refused(gateway: Gatewa
         assert answer.count(b"HTTP/1.1 ") <= 1, f"{probe}: one request, or none: never two"
         if probe in BODIES:
             assert b" 200 " not in answer, probe
-        else:
+        elif answer or not probe.startswith("endless"):  # who still sends when it is cut off may not hear why
             head, _, body = answer.partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 400 "), probe
             assert b"application/problem+json" in head, probe

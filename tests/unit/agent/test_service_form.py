@@ -31,7 +31,7 @@ def test_googles_tokens_are_checked_by_the_platform_not_by_us(auth: str) -> None
     "environment", [{}, {"MAYFLY_SERVICE": "1"}, {"K_SERVICE": "x"}, {"MAYFLY_SERVICE": "0", "K_SERVICE": "x"}]
 )
 def test_nowhere_else_does_the_agent_obey_anybody(environment: dict[str, str]) -> None:
-    with pytest.raises(BadSetting, match="nobody could call|obey anybody"):
+    with pytest.raises(BadSetting, match=r"nobody could call|obey anybody"):
         from_environment(environment)
 
 
