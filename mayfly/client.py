@@ -79,8 +79,10 @@ class Client:
             while not here.complete:
                 sent(here.size, size)
                 file.seek(here.size)
+                if not (part := file.read(PART_BYTES)):
+                    raise BadUsage(f"{path} became shorter while it was sent. Call again once nobody writes it.")
                 try:
-                    here = self._sent(where, file.read(PART_BYTES), {"size": size, "offset": here.size})
+                    here = self._sent(where, part, {"size": size, "offset": here.size})
                     patience = self._patience()
                 except NotNow as problem:
                     patience.again(problem)

@@ -15,7 +15,7 @@ from vm_agent.bell import Bell
 from vm_agent.deadman import Deadman
 from vm_agent.ending import Verdict
 from vm_agent.ledger import Ledger
-from vm_agent.problems import NotReady
+from vm_agent.problems import NotReady, Refused
 from vm_agent.process import Child, Order, Processes
 from vm_agent.protocol import Failure, Job, Mode, Progress, RunView, StartRequest, State
 from vm_agent.uploads import Uploads
@@ -50,9 +50,9 @@ class Runs:
         """Accept a run, on disk, before anything else happens; or give the run that this key already means."""
         if self.closing:
             raise NotReady("the agent is shutting down")
-        if not self.ledger.newest(1, key):  # else its files have served
-            self.uploads.must_have(request.params)
         job, now = request.job or self.defaults[mode], self.now()
+        if not self._means_one_that_is_here(mode, request, key):  # else its files have served
+            self.uploads.must_have(request.params, job)
         deadline = now + timedelta(seconds=request.timeout_seconds) if request.timeout_seconds else None
         view, new = self.ledger.accept(
             RunView(
@@ -97,6 +97,13 @@ class Runs:
     def begun(self, mode: Mode, request: StartRequest, key: str) -> bool:
         """Whether that attempt was accepted before: to ask for it again starts nothing."""
         return any(run.mode is mode and run.attempt >= request.attempt for run in self.newest(key))
+
+    def _means_one_that_is_here(self, mode: Mode, request: StartRequest, key: str) -> bool:
+        """Whether it is answered with a run that was accepted before: only what was interrupted is begun again."""
+        return any(
+            run.mode is mode and (run.attempt >= request.attempt or run.state is not State.INTERRUPTED)
+            for run in self.newest(key)
+        )
 
     def live(self) -> RunView | None:
         """The run that is not finished, if there is one."""
@@ -177,7 +184,7 @@ class Runs:
         try:
             order = replace(order, params=self.uploads.hand_over(order.params, order.folder))
             self._child = child = await self.processes.start(order, self._changed)
-        except OSError as problem:
+        except (OSError, Refused) as problem:
             failure = Failure(detail=f"the run's process could not be started: {problem}")
             return self._settle(self._live, Verdict(State.FAILED, failure=failure))
         self._live = self.ledger.advance(self._live, State.RUNNING, mark=child.mark, started_at=self.now())

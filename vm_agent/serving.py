@@ -20,7 +20,19 @@ from vm_agent.connections import Connection, Crowd
 log = logging.getLogger(__name__)
 
 
-class Server(uvicorn.Server):
+class TimelyServer(uvicorn.Server):
+    """uvicorn, which leaves a TLS handshake a minute: here a silent one may take no longer than a silent head."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn."""
+        loop = asyncio.get_running_loop()
+        if self.config.ssl:
+            create = partial(loop.create_server, ssl_handshake_timeout=policy.REQUEST_HEAD_SECONDS)
+            loop.create_server = create  # type: ignore[method-assign] # uvicorn has no setting for it
+        await super().startup(sockets)
+
+
+class Server(TimelyServer):
     """uvicorn, except that a signal lets waiting calls go at once (`leave`): they would hold up the shutdown.
 
     `certificate`: a PEM file with the private key in it; without one it speaks plain HTTP.
@@ -46,14 +58,6 @@ class Server(uvicorn.Server):
             config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
         super().__init__(config)
         self._leave = leave
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called by uvicorn, which leaves a handshake a minute: a silent one may take no longer than a silent head."""
-        loop = asyncio.get_running_loop()
-        if self.config.ssl:
-            create = partial(loop.create_server, ssl_handshake_timeout=policy.REQUEST_HEAD_SECONDS)
-            loop.create_server = create  # type: ignore[method-assign] # uvicorn has no setting for it
-        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by uvicorn, on a signal."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from vm_agent import policy
 from vm_agent.problems import BadOffset, BadRequest, Busy, NotFound, TooLarge, WrongFile
-from vm_agent.protocol import UPLOAD_SCHEME, Upload
+from vm_agent.protocol import UPLOAD_SCHEME, ImageJob, Job, Upload
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _NAMED = re.compile(rf"{UPLOAD_SCHEME}:(?P<digest>[0-9a-f]{{64}})/(?P<name>[^/\0]{{1,200}})")
@@ -45,6 +45,9 @@ class Uploads:
             return here
         if part in self._growing:
             raise Busy("another part of this file is on its way")
+        if here.size > total:  # somebody began it with a wrong size
+            part.unlink()
+            here = self.find(digest)
         if offset != here.size:
             raise BadOffset(f"{here.size} bytes of this file are here")
         self._make_room(total, part)
@@ -53,7 +56,8 @@ class Uploads:
             with part.open("ab") as file:
                 async for piece in pieces:
                     if file.tell() + len(piece) > total:
-                        raise WrongFile(f"it was to have {total} bytes, and more came")
+                        part.unlink()
+                        raise WrongFile(f"it was to have {total} bytes, and more came: it was thrown away")
                     file.write(piece)
             if part.stat().st_size == total:
                 await asyncio.to_thread(_complete, digest, part, whole)
@@ -61,9 +65,14 @@ class Uploads:
             self._growing.discard(part)
         return self.find(digest)
 
-    def must_have(self, params: Mapping[str, Any]) -> None:
-        """NotFound unless every file that these params name is here, whole."""
-        for digest, name in _named(params).values():
+    def must_have(self, params: Mapping[str, Any], job: Job) -> None:
+        """NotFound unless every file that these params name is here, whole. BadRequest: that job cannot have them."""
+        named = _named(params).values()
+        if named and isinstance(job, ImageJob):
+            raise BadRequest(
+                "a container gets no uploaded files: have its image fetch them, or run a function or command"
+            )
+        for digest, name in named:
             if not self.find(digest).complete:
                 raise NotFound(f"the file {name!r} was not uploaded, or it is gone: PUT /files/{digest}")
 
@@ -72,7 +81,9 @@ class Uploads:
         paths = {}
         for param, (digest, name) in _named(params).items():
             place = folder / _FOLDER / digest / name
-            place.parent.mkdir(parents=True, exist_ok=True)
+            for way in (folder / _FOLDER, place.parent):
+                way.mkdir(parents=True, exist_ok=True)
+                way.chmod(0o711)  # for the user whose the job is, whatever our umask
             place.unlink(missing_ok=True)
             place.hardlink_to(self._places(digest)[0])
             paths[param] = str(place)
@@ -82,7 +93,7 @@ class Uploads:
         """The run of that folder needs its files no more; `keep`: another attempt may."""
         inside = folder / _FOLDER
         for digest in inside.iterdir() if inside.exists() else ():
-            if not keep:
+            if not keep and _DIGEST.fullmatch(digest.name):  # a job that is our own user may have put others there
                 self._places(digest.name)[0].unlink(missing_ok=True)
         shutil.rmtree(inside, ignore_errors=True)
 

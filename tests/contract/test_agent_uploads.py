@@ -104,6 +104,54 @@ async def test_a_run_whose_file_is_not_here_is_refused_before_it_is_accepted(cli
     assert (await client.get("/runs")).json()["runs"] == []
 
 
+async def test_a_rehearsal_does_not_spare_the_run_of_its_key_the_file(client: httpx.AsyncClient) -> None:
+    await put(client)
+    params = {"audio": NAMED, "other": "as it was"}
+    assert (await result_of(client, "test", key="k", params=params, job={"function": "main:run"}))[
+        "state"
+    ] == "SUCCEEDED"
+    for wrong, status in ((params, 404), ({"audio": "mayfly-upload:garbage"}, 400)):
+        refused = await start(client, key="k", params=wrong)
+        assert refused.status_code == status
+    await put(client)
+    assert (await result_of(client, key="k", params=params))["state"] == "SUCCEEDED"
+
+
+async def test_a_further_attempt_of_a_run_that_succeeded_is_answered_without_its_file(
+    client: httpx.AsyncClient,
+) -> None:
+    await put(client)
+    params = {"audio": NAMED, "other": "as it was"}
+    first = await result_of(client, key="k", params=params)
+    assert (await start(client, key="k", params=params, attempt=2)).json()["id"] == first["id"]
+
+
+async def test_a_container_is_told_that_it_gets_no_uploads(client: httpx.AsyncClient) -> None:
+    await put(client)
+    refused = await start(client, params={"audio": NAMED}, job={"image": "busybox"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad-request")
+    assert "container" in refused.json()["detail"]
+
+
+async def test_who_began_a_file_with_a_wrong_size_keeps_nobody_from_it(client: httpx.AsyncClient) -> None:
+    await put(client, b"x" * (len(AUDIO) + 10), size=len(AUDIO) + 20)
+    assert (await put(client)).json()["complete"] is True
+
+
+async def test_what_a_job_leaves_among_its_files_disturbs_nobody(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    left = """
+        import pathlib
+        def run(context):
+            if "audio" in context.params:
+                pathlib.Path(context.params["audio"]).parent.parent.joinpath("note.txt").touch()
+    """
+    write_main(tmp_path, left)
+    await put(client)
+    assert (await result_of(client, params={"audio": NAMED}))["state"] == "SUCCEEDED"
+    assert (await result_of(client))["state"] == "SUCCEEDED"
+    assert kept(tmp_path) == []
+
+
 async def test_files_go_with_runs_that_fail_too(client: httpx.AsyncClient, tmp_path: Path) -> None:
     write_main(tmp_path, BROKEN)
     await put(client)

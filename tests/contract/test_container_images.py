@@ -142,6 +142,8 @@ async def test_what_names_no_image_is_refused(engine: TestEngine, tmp_path: Path
         ("eu.gcr.io/p/i", "eu.gcr.io/p/i", "latest", True),
         ("gcr.io.evil.example/p/i", "gcr.io.evil.example/p/i", "latest", False),
         ("evilpkg.dev/p/i", "evilpkg.dev/p/i", "latest", False),
+        ("gcr.io:v1", "gcr.io", "v1", False),  # a name at Docker Hub
+        ("eu.pkg.dev", "eu.pkg.dev", "latest", False),
         ("example.com/pkg.dev/i", "example.com/pkg.dev/i", "latest", False),
     ],
 )

@@ -1,5 +1,6 @@
 """Jobs as another user than the agent: what is the agent's is out of their reach, and they are as well as before."""
 
+import hashlib
 import json
 import os
 import pwd
@@ -141,6 +142,15 @@ async def test_a_job_of_another_user_works_as_any_other(disk: Path) -> None:
     assert (log, artifact.text) == ("helped\n", "made")
     assert failed["failure"]["detail"] == "ValueError: no such coin"
     assert told["result"] == 7
+
+
+async def test_a_job_of_another_user_reads_the_file_that_was_brought_for_it(disk: Path) -> None:
+    source = "def run(context): return open(context.params['audio']).read()"
+    digest = hashlib.sha256(b"la la la").hexdigest()
+    async with an_agent_of_another_user(disk) as agent:
+        await agent.client.put(f"/files/{digest}", params={"size": 8, "offset": 0}, content=b"la la la")
+        ended = await what_it_finds(disk, agent, source, params={"audio": f"mayfly-upload:{digest}/song.txt"})
+    assert (ended["state"], ended["result"]) == ("SUCCEEDED", "la la la")
 
 
 async def test_links_that_a_job_puts_in_place_of_its_word_show_nothing_that_is_the_agents(disk: Path) -> None:

@@ -19,6 +19,8 @@ from textwrap import dedent
 import httpx
 import pytest
 
+from mayfly.client import Client
+from orchestrator.errors import BadUsage
 from tests.contract.gateway_at_work import PHONE, Gateway, MetadataServer, gateway_process
 from tests.journeys.lab import CHECKOUT
 
@@ -224,6 +226,13 @@ async def test_what_is_wrong_is_a_sentence_and_its_exit_code(place: Place) -> No
         closed = f"http://127.0.0.1:{free.getsockname()[1]}"
     told = await place.call("--file", audio, "--patience", "1", url=closed)
     assert (told[0], "does not answer" in told[2]) == (4, True), told
+    assert await place.runs() == []
+
+
+async def test_a_file_that_shrinks_while_it_is_sent_ends_the_call(place: Place) -> None:
+    file = place.folder / "talk.mp3"
+    with Client(place.gateway.url, PHONE) as client, pytest.raises(BadUsage, match="became shorter"):
+        await asyncio.to_thread(client.upload, file, lambda *_: os.truncate(file, 0))
     assert await place.runs() == []
 
 

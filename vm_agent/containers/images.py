@@ -22,7 +22,10 @@ class Reference:
     @property
     def of_google(self) -> bool:
         """Whether Artifact Registry, or what came before it, has the image."""
-        return bool(_GOOGLE.fullmatch(self.repository.partition("/")[0]))
+        host, slash, _ = self.repository.partition(
+            "/"
+        )  # without one it is a name at Docker Hub, whatever it looks like
+        return bool(slash and _GOOGLE.fullmatch(host))
 
 
 def parsed(image: str) -> Reference:

@@ -72,7 +72,7 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
     scheme = "https" if context else "http"
     log.info("listening on %s://%s:%s for %s", scheme, *listening.getsockname()[:2], settings.upstream)
     try:
-        await uvicorn.Server(_config(relay, context)).serve(sockets=[listening])
+        await serving.TimelyServer(_config(relay, context)).serve(sockets=[listening])
     finally:
         await tokens.close()
         await upstream.close()
