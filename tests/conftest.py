@@ -10,6 +10,20 @@ from tests.engines import TestEngine, an_engine
 from vm_agent.policy import RESERVE_BYTES
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests tell with `record_property("told", ...)`, wherever they ran: xdist's workers have no terminal."""
+    reports = [
+        report for some in terminalreporter.stats.values() for report in some if hasattr(report, "user_properties")
+    ]
+    told = [
+        text for report in reports if report.when == "call" for name, text in report.user_properties if name == "told"
+    ]
+    if told:
+        terminalreporter.section("told by the tests")
+    for text in told:
+        terminalreporter.write_line(str(text))
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder with room for a few megabytes."""

@@ -22,6 +22,11 @@ class Found:
     schedules: int
     seconds: float
 
+    def __str__(self) -> str:
+        """The promise, what it took, and how to see it again."""
+        took = f"after {self.schedules} schedules, {self.seconds:.1f} s"
+        return f"{self.played.violations[0].promise}, {took}: {self.played.schedule}"
+
 
 def hunt(most: int = SCHEDULES_MAX) -> Found | None:
     """The first schedule that breaks a promise, or None."""
