@@ -9,18 +9,17 @@ import httpx
 from orchestrator.policy import Policy
 from orchestrator.ports import Clock
 from orchestrator.threads import IMPORTING
+from vm_agent.protocol import CERTS_URL
 
 if TYPE_CHECKING:
     from vm_agent.signed import GoogleKeys
-
-GOOGLES = "https://www.googleapis.com/oauth2/v3/certs"
 
 
 class KeysOfGoogle:
     """The keys of one Google, or of an emulator of it (`url`)."""
 
     def __init__(self, url: str | None, policy: Policy, clock: Clock) -> None:
-        self._url, self._policy, self._clock = url or GOOGLES, policy, clock
+        self._url, self._policy, self._clock = url or CERTS_URL, policy, clock
         self._ahead: asyncio.Task[bytes] | None = None
         self._importing: asyncio.Task[GoogleKeys] | None = None
 

@@ -24,7 +24,6 @@ from vm_agent.cgroups import writable_group
 from vm_agent.clock import MachineClock
 from vm_agent.deadman import Deadman
 from vm_agent.fence import Fence
-from vm_agent.gateway import command
 from vm_agent.google_keys import fetch_keys
 from vm_agent.gpu import ChildProbe
 from vm_agent.guard import ANY, own_names
@@ -50,13 +49,15 @@ log = logging.getLogger("vm_agent")
 
 def main() -> None:
     """Read the settings, take the port, serve until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     if sys.argv[1:2] == ["gateway"]:
+        from vm_agent.gateway import command  # noqa: PLC0415 - no VM waits at its boot for what it will not use
+
         command.main(sys.argv[2:])
         return
     arguments = _arguments(sys.argv[1:])
     for chatter in ("uvicorn.error", "httpx"):  # their comings and goings; ours say more
         logging.getLogger(chatter).setLevel(logging.WARNING)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         settings = from_environment()
         lock = _only_agent(settings.state)

@@ -3,7 +3,7 @@
 import httpx
 
 from vm_agent import policy
-from vm_agent.signed import CERTS_URL
+from vm_agent.protocol import CERTS_URL
 
 _BYTES_MAX = 1 << 20  # two or three keys
 

@@ -249,6 +249,7 @@ class BootReport(_Wire):
 
 BOOT_REPORT = "mayfly/boot"  # namespace/key
 PUBLICATION = "mayfly/agent"  # likewise
+CERTS_URL = "https://www.googleapis.com/oauth2/v3/certs"  # where Google publishes its keys for tokens, as a JWK set
 CERTIFICATE_NAME = "mayfly-agent"  # in the place of a host's: the certificate is trusted for where it is published
 LEASE_ATTRIBUTE = "mayfly-lease"
 HOLD_ATTRIBUTE = "mayfly-hold"

@@ -12,8 +12,7 @@ from vm_agent import policy
 from vm_agent.containers import terms
 from vm_agent.egress import Echo
 from vm_agent.job_user import JobUser, NoSuchUser, job_user
-from vm_agent.protocol import CommandJob, FunctionJob, ImageJob, Job, Mode
-from vm_agent.signed import CERTS_URL
+from vm_agent.protocol import CERTS_URL, CommandJob, FunctionJob, ImageJob, Job, Mode
 from vm_agent.wall import METADATA_HOST, Wall
 
 _AUTH = ("id-token", "api-key", "both")

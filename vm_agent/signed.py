@@ -13,7 +13,6 @@ from typing import Any
 
 import jwt
 
-CERTS_URL = "https://www.googleapis.com/oauth2/v3/certs"  # where they are published, as a JWK set
 ISSUERS = frozenset({"accounts.google.com", "https://accounts.google.com"})
 ALGORITHM = "RS256"  # the only one that Google signs these with; what a token says of itself counts for nothing
 SKEW_SECONDS = 30.0  # how far our clock and Google's may be apart

@@ -30,9 +30,8 @@ log = logging.getLogger("vm_agent.gateway")
 
 
 def main(words: Sequence[str]) -> None:
-    """Read the settings, take the port, serve until SIGTERM."""
+    """Read the settings, take the port, serve until SIGTERM. Logging is set up already."""
     arguments = _arguments(words)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     talk = logging.getLogger("uvicorn.error")
     talk.setLevel(logging.ERROR)  # its comings and goings, and every line that is no HTTP: strangers send many
     talk.addFilter(lambda record: "without completing" not in record.getMessage())  # the access log has it

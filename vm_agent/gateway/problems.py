@@ -12,7 +12,7 @@ Refused
 """
 
 from vm_agent.gateway import policy
-from vm_agent.problems import Refused
+from vm_agent.problems import NotReady, Refused
 
 
 class WrongKey(Refused):
@@ -49,15 +49,10 @@ class TooManyGuesses(Refused):
         return {"Retry-After": f"{policy.GUESS_SECONDS:.0f}"}
 
 
-class Overloaded(Refused):
+class Overloaded(NotReady):
     """The gateway has too many requests at once."""
 
-    status, code = 503, "overloaded"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Soon enough to matter, late enough not to hammer."""
-        return {"Retry-After": "1"}
+    code = "overloaded"
 
 
 class UpstreamFailed(Refused):
