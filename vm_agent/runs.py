@@ -18,6 +18,7 @@ from vm_agent.ledger import Ledger
 from vm_agent.problems import NotReady, Refused
 from vm_agent.process import Child, Order, Processes
 from vm_agent.protocol import Failure, Job, Mode, Progress, RunView, StartRequest, State
+from vm_agent.runner import CONTAINER_NOTE
 from vm_agent.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,8 @@ class Runs:
             if live.state is State.ACCEPTED:
                 verdict = Verdict(State.INTERRUPTED, failure=Failure(detail="cut off before its job was started"))
             self._settle(live, verdict)
+        for note in sorted(self.folder.glob(f"*/{CONTAINER_NOTE}")):  # what has ended and could not be removed then
+            await self.processes.clear(note.parent, None)
         self._prune()
 
     def leave(self) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 from vm_agent.containers import policy
 from vm_agent.containers.errors import NotRun
-from vm_agent.containers.leftovers import COOKIE, RUN_LABEL
+from vm_agent.containers.leftovers import COOKIE, HOME_LABEL, RUN_LABEL
 from vm_agent.containers.terms import Terms
 
-HOME_LABEL = "mayfly.home"  # the folder of all runs of one agent
 TOLD = "told"  # the folder, in the run's own, where the container leaves its result and its progress
 
 _INSIDE = "/mayfly"
