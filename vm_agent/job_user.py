@@ -21,7 +21,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _UMASK = 0o022  # the agent's own lets nobody in
 
 # Whose members are root whenever they like: an engine starts what it is told as root, a disk is read past all modes.
-_AS_GOOD_AS_ROOT = frozenset({"root", "docker", "lxd", "incus", "incus-admin", "libvirt", "disk", "kmem"})
+_AS_GOOD_AS_ROOT = frozenset({"disk", "docker", "incus", "incus-admin", "libvirt", "lxd", "microk8s"})
 
 
 class NoSuchUser(Exception):

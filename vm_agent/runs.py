@@ -53,7 +53,7 @@ class Runs:
             raise NotReady("the agent is shutting down")
         job, now = request.job or self.defaults[mode], self.now()
         if not self._means_one_that_is_here(mode, request, key):  # else its files have served
-            self.uploads.must_have(request.params, job)
+            self.uploads.must_have(request.params)
         deadline = now + timedelta(seconds=request.timeout_seconds) if request.timeout_seconds else None
         view, new = self.ledger.accept(
             RunView(
@@ -185,7 +185,7 @@ class Runs:
     async def _execute(self, order: Order) -> None:
         assert self._live  # noqa: S101 - set by start()
         try:
-            order = replace(order, params=self.uploads.hand_over(order.params, order.folder))
+            order = replace(order, params=self.uploads.hand_over(order.params, order.folder, order.job))
             self._child = child = await self.processes.start(order, self._changed)
         except (OSError, Refused) as problem:
             failure = Failure(detail=f"the run's process could not be started: {problem}")
