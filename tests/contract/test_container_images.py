@@ -116,6 +116,13 @@ async def test_a_registry_that_never_answers_is_left_at_the_deadline(engine: Tes
         await registry.wait()
 
 
+async def test_no_image_is_asked_of_a_link_local_address(engine: TestEngine, tmp_path: Path) -> None:
+    async with an_agent_with(engine, tmp_path, pull="always") as client:
+        for host in ("169.254.169.254", "169.254.169.254:80", "169.254.43518", "0251.0376.0251.0376"):
+            run = await result_of(client, job=script("echo ran", image=f"{host}/p/i:1"))
+            assert run["failure"]["detail"].startswith(f"the registry {host} is at a link-local address, 169.254.")
+
+
 async def test_a_vm_without_the_extra(engine: TestEngine, tmp_path: Path) -> None:
     missing = tmp_path / "packages" / "docker"
     missing.mkdir(parents=True)
