@@ -9,15 +9,16 @@ import psutil
 import pytest
 
 from tests.contract.agent_at_work import AgentProcess, agent_process, finished, result_of, start
-from tests.contract.contained import an_agent_with, until_it_says
+from tests.contract.contained import an_agent_with, until_it_says, without_dockers_client
 from tests.engines import TestEngine, an_engine, script
 
 FOREVER = script("trap '' TERM; echo at work; while true; do sleep 1; done")
 
 
-def an_agent(engine: TestEngine, folder: Path) -> AbstractAsyncContextManager[AgentProcess]:
+def an_agent(engine: TestEngine, folder: Path, **environment: str) -> AbstractAsyncContextManager[AgentProcess]:
     (folder / "app").mkdir(exist_ok=True)
-    return agent_process(folder, **engine.environment, MAYFLY_CONTAINER_PULL="never", MAYFLY_CONTAINER_NETWORK="off")
+    terms = {"MAYFLY_CONTAINER_PULL": "never", "MAYFLY_CONTAINER_NETWORK": "off"}
+    return agent_process(folder, **engine.environment, **terms, **environment)
 
 
 async def at_work(agent: AgentProcess) -> dict[str, Any]:
@@ -47,6 +48,15 @@ def inside(run: dict[str, Any]) -> list[psutil.Process]:
     return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
+async def all_of_ours_are_killed_at_once(agent: AgentProcess, run: dict[str, Any]) -> None:
+    ours = [psutil.Process(agent.process.pid), *processes_of(run, "vm_agent.runner")]
+    for process in ours:
+        process.suspend()  # so that none sees the other die
+    for process in ours:
+        process.kill()
+    await agent.process.wait()
+
+
 async def test_an_agent_that_is_killed_takes_its_container_along(engine: TestEngine, tmp_path: Path) -> None:
     async with an_agent(engine, tmp_path) as agent:
         run = await at_work(agent)
@@ -64,15 +74,26 @@ async def test_when_all_of_ours_are_killed_at_once_the_next_agent_ends_the_conta
 ) -> None:
     async with an_agent(engine, tmp_path) as agent:
         run = await at_work(agent)
-        for process in [psutil.Process(agent.process.pid), *processes_of(run, "vm_agent.runner")]:
-            process.suspend()  # so that none sees the other die
-        for process in [psutil.Process(agent.process.pid), *processes_of(run, "vm_agent.runner")]:
-            process.kill()
-        await agent.process.wait()
+        await all_of_ours_are_killed_at_once(agent, run)
     assert len(engine.left()["containers"]) == 1, "nobody was left to end it"
     async with an_agent(engine, tmp_path) as agent:
         assert engine.left()["containers"] == []
         assert (await agent.client.get(f"/runs/{run['id']}")).json()["state"] == "INTERRUPTED"
+
+
+async def test_an_agent_that_has_lost_dockers_client_still_ends_what_runs_in_the_container(
+    engine: TestEngine, tmp_path: Path
+) -> None:
+    async with an_agent(engine, tmp_path) as agent:
+        run = await at_work(agent)
+        await all_of_ours_are_killed_at_once(agent, run)
+    assert inside(run)
+    async with an_agent(engine, tmp_path, PYTHONPATH=str(without_dockers_client(tmp_path))) as agent:
+        assert (await agent.client.get(f"/runs/{run['id']}")).json()["state"] == "INTERRUPTED"
+        assert not inside(run)
+    async with an_agent(engine, tmp_path) as agent:
+        assert (await result_of(agent.client, job=script("true")))["state"] == "SUCCEEDED"
+    assert engine.left()["containers"] == []
 
 
 @pytest.mark.parametrize("module", ["vm_agent.runner", "vm_agent.containers"])
