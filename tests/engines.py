@@ -22,12 +22,6 @@ from tests.tools import absent, required_tool
 
 TOKEN = "ya29.the-token"
 REPOSITORY = "us-docker.pkg.dev/p/jobs/box"
-# As on a VM: Docker's client is compiled once, not in each run. Without it, each costs twice the CPU where the
-# environment forbids bytecode.
-KEPT_BYTECODE = {
-    "PYTHONDONTWRITEBYTECODE": "",
-    "PYTHONPYCACHEPREFIX": str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode"),
-}
 METADATA_TOKEN = "/computeMetadata/v1/instance/service-accounts/default/token"
 
 _APPLETS = (
@@ -103,7 +97,7 @@ class TestEngine:
     @property
     def environment(self) -> dict[str, str]:
         """What an agent on this machine has in its environment."""
-        return {"DOCKER_HOST": self.url, "PATH": f"{self.folder}/bin:{os.environ['PATH']}", **KEPT_BYTECODE}
+        return {"DOCKER_HOST": self.url, "PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
 
     def left(self) -> dict[str, object]:
         """What is there of containers; a network is the agent's own, and stays."""

@@ -12,7 +12,6 @@ import pytest
 from tests.contract.agent_at_work import an_agent, at_work, finished, result_of, start
 from tests.contract.contained import log_of
 from tests.contract.stubborn_engine import BUSY, IMAGE, StubbornEngine, a_stubborn_engine
-from tests.engines import KEPT_BYTECODE
 from vm_agent.containers.terms import Terms
 
 JOB = {"image": "box:1"}
@@ -32,7 +31,7 @@ def stubborn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StubbornEngin
 async def an_agent_of(engine: StubbornEngine, folder: Path, patience: float) -> AsyncIterator[httpx.AsyncClient]:
     (folder / "app").mkdir(exist_ok=True)
     terms = Terms(engine=engine.url, pull="never", network=False, removal_seconds=patience)
-    async with asyncio.timeout(120), at_work(an_agent(folder, containers=terms, environment=KEPT_BYTECODE)) as client:
+    async with asyncio.timeout(120), at_work(an_agent(folder, containers=terms)) as client:
         yield client
 
 
