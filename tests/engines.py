@@ -39,6 +39,7 @@ _APPLETS = (
     "mkdir",
     "mkfifo",
     "nc",
+    "rm",
     "sleep",
     "touch",
     "wget",

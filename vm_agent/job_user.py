@@ -5,7 +5,9 @@ we write or read there as root must not be a link that it made.
 Standard library only: the keeper of each run imports this.
 """
 
+import contextlib
 import ctypes
+import grp
 import os
 import pwd
 import sys
@@ -17,6 +19,9 @@ from typing import Any
 _OWN = "own"
 _PR_SET_NO_NEW_PRIVS = 38
 _UMASK = 0o022  # the agent's own lets nobody in
+
+# Whose members are root whenever they like: an engine starts what it is told as root, a disk is read past all modes.
+_AS_GOOD_AS_ROOT = frozenset({"disk", "docker", "incus", "incus-admin", "libvirt", "lxd", "microk8s"})
 
 
 class NoSuchUser(Exception):
@@ -70,7 +75,18 @@ def job_user(name: str) -> JobUser | None:
     if known.pw_uid == 0:
         raise NoSuchUser(f"{name!r} is root by another name")
     groups = os.getgrouplist(name, known.pw_gid)
+    if found := sorted(_AS_GOOD_AS_ROOT & {_name_of(group) for group in groups}):
+        raise NoSuchUser(
+            f"{name!r} is in the group {found[0]}, whose members can be root: `gpasswd --delete {name} {found[0]}`, or "
+            "take a user that only jobs are"
+        )
     return JobUser(name, known.pw_uid, known.pw_gid, tuple(groups), known.pw_dir)
+
+
+def _name_of(group: int) -> str:
+    with contextlib.suppress(KeyError):
+        return grp.getgrgid(group).gr_name
+    return ""
 
 
 def become(user: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from vm_agent.ledger import Ledger
 from vm_agent.problems import NotReady, Refused
 from vm_agent.process import Child, Order, Processes
 from vm_agent.protocol import Failure, Job, Mode, Progress, RunView, StartRequest, State
+from vm_agent.runner import CONTAINER_NOTE
 from vm_agent.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Runs:
             raise NotReady("the agent is shutting down")
         job, now = request.job or self.defaults[mode], self.now()
         if not self._means_one_that_is_here(mode, request, key):  # else its files have served
-            self.uploads.must_have(request.params, job)
+            self.uploads.must_have(request.params)
         deadline = now + timedelta(seconds=request.timeout_seconds) if request.timeout_seconds else None
         view, new = self.ledger.accept(
             RunView(
@@ -150,6 +151,8 @@ class Runs:
             if live.state is State.ACCEPTED:
                 verdict = Verdict(State.INTERRUPTED, failure=Failure(detail="cut off before its job was started"))
             self._settle(live, verdict)
+        for note in sorted(self.folder.glob(f"*/{CONTAINER_NOTE}")):  # what has ended and could not be removed then
+            await self.processes.clear(note.parent, None)
         self._prune()
 
     def leave(self) -> None:
@@ -182,7 +185,7 @@ class Runs:
     async def _execute(self, order: Order) -> None:
         assert self._live  # noqa: S101 - set by start()
         try:
-            order = replace(order, params=self.uploads.hand_over(order.params, order.folder))
+            order = replace(order, params=self.uploads.hand_over(order.params, order.folder, order.job))
             self._child = child = await self.processes.start(order, self._changed)
         except (OSError, Refused) as problem:
             failure = Failure(detail=f"the run's process could not be started: {problem}")

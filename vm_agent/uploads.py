@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from vm_agent import policy
+from vm_agent.containers import inside
 from vm_agent.problems import BadOffset, BadRequest, Busy, NotFound, TooLarge, WrongFile
 from vm_agent.protocol import UPLOAD_SCHEME, ImageJob, Job, Upload
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _NAMED = re.compile(rf"{UPLOAD_SCHEME}:(?P<digest>[0-9a-f]{{64}})/(?P<name>[^/\0]{{1,200}})")
-_FOLDER = "uploads"  # in the folder of a run
 
 
 class Uploads:
@@ -65,37 +65,33 @@ class Uploads:
             self._growing.discard(part)
         return self.find(digest)
 
-    def must_have(self, params: Mapping[str, Any], job: Job) -> None:
-        """NotFound unless every file that these params name is here, whole. BadRequest: that job cannot have them."""
-        named = _named(params).values()
-        if named and isinstance(job, ImageJob):
-            raise BadRequest(
-                "a container gets no uploaded files: have its image fetch them, or run a function or command"
-            )
-        for digest, name in named:
+    def must_have(self, params: Mapping[str, Any]) -> None:
+        """NotFound unless every file that these params name is here, whole."""
+        for digest, name in _named(params).values():
             if not self.find(digest).complete:
                 raise NotFound(f"the file {name!r} was not uploaded, or it is gone: PUT /files/{digest}")
 
-    def hand_over(self, params: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        """The params as the job gets them, with its files in the run's folder. OSError: one is gone."""
+    def hand_over(self, params: Mapping[str, Any], folder: Path, job: Job) -> dict[str, Any]:
+        """The params as that job gets them, with its files in the run's folder. OSError: one is gone."""
+        seen = Path(inside.FOLDER) if isinstance(job, ImageJob) else folder
         paths = {}
         for param, (digest, name) in _named(params).items():
-            place = folder / _FOLDER / digest / name
-            for way in (folder / _FOLDER, place.parent):
+            place = folder / inside.UPLOADS / digest / name
+            for way in (folder / inside.UPLOADS, place.parent):
                 way.mkdir(parents=True, exist_ok=True)
                 way.chmod(0o711)  # for the user whose the job is, whatever our umask
             place.unlink(missing_ok=True)
             place.hardlink_to(self._places(digest)[0])
-            paths[param] = str(place)
+            paths[param] = str(seen / place.relative_to(folder))
         return {**params, **paths}
 
     def done(self, folder: Path, *, keep: bool) -> None:
         """The run of that folder needs its files no more; `keep`: another attempt may."""
-        inside = folder / _FOLDER
-        for digest in inside.iterdir() if inside.exists() else ():
+        brought = folder / inside.UPLOADS
+        for digest in brought.iterdir() if brought.exists() else ():
             if not keep and _DIGEST.fullmatch(digest.name):  # a job that is our own user may have put others there
                 self._places(digest.name)[0].unlink(missing_ok=True)
-        shutil.rmtree(inside, ignore_errors=True)
+        shutil.rmtree(brought, ignore_errors=True)
 
     def _places(self, digest: str) -> tuple[Path, Path]:
         if not _DIGEST.fullmatch(digest):

@@ -37,3 +37,11 @@ async def until_it_says(client: httpx.AsyncClient, run_id: str, word: str) -> No
         while word not in (await client.get(f"/runs/{run_id}/logs")).text:
             answer = await client.get(f"/runs/{run_id}/logs", params={"offset": offset, "wait": 5})
             offset = int(answer.headers[LOG_NEXT_HEADER])
+
+
+def without_dockers_client(folder: Path) -> Path:
+    """What to put on PYTHONPATH to take it away."""
+    missing = folder / "packages" / "docker"
+    missing.mkdir(parents=True)
+    (missing / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'docker'\", name='docker')")
+    return missing.parent

@@ -126,13 +126,6 @@ async def test_a_further_attempt_of_a_run_that_succeeded_is_answered_without_its
     assert (await start(client, key="k", params=params, attempt=2)).json()["id"] == first["id"]
 
 
-async def test_a_container_is_told_that_it_gets_no_uploads(client: httpx.AsyncClient) -> None:
-    await put(client)
-    refused = await start(client, params={"audio": NAMED}, job={"image": "busybox"})
-    assert (refused.status_code, refused.json()["code"]) == (400, "bad-request")
-    assert "container" in refused.json()["detail"]
-
-
 async def test_who_began_a_file_with_a_wrong_size_keeps_nobody_from_it(client: httpx.AsyncClient) -> None:
     await put(client, b"x" * (len(AUDIO) + 10), size=len(AUDIO) + 20)
     assert (await put(client)).json()["complete"] is True

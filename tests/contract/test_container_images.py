@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.agent_at_work import result_of, start
-from tests.contract.contained import an_agent_with, log_of
+from tests.contract.contained import an_agent_with, log_of, without_dockers_client
 from tests.e2e.google import Google
 from tests.engines import REPOSITORY, TestEngine, script
 from vm_agent.containers.images import parsed
@@ -116,11 +116,15 @@ async def test_a_registry_that_never_answers_is_left_at_the_deadline(engine: Tes
         await registry.wait()
 
 
+async def test_no_image_is_asked_of_a_link_local_address(engine: TestEngine, tmp_path: Path) -> None:
+    async with an_agent_with(engine, tmp_path, pull="always") as client:
+        for host in ("169.254.169.254", "169.254.169.254:80", "169.254.43518", "0251.0376.0251.0376"):
+            run = await result_of(client, job=script("echo ran", image=f"{host}/p/i:1"))
+            assert run["failure"]["detail"].startswith(f"the registry {host} is at a link-local address, 169.254.")
+
+
 async def test_a_vm_without_the_extra(engine: TestEngine, tmp_path: Path) -> None:
-    missing = tmp_path / "packages" / "docker"
-    missing.mkdir(parents=True)
-    (missing / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'docker'\", name='docker')")
-    async with an_agent_with(engine, tmp_path, {"PYTHONPATH": str(missing.parent)}) as client:
+    async with an_agent_with(engine, tmp_path, {"PYTHONPATH": str(without_dockers_client(tmp_path))}) as client:
         run = await result_of(client, job=script("echo ran"))
         assert run["failure"]["detail"].startswith("No module named 'docker': add the extra `containers`")
 

@@ -1,6 +1,7 @@
 """A run in a container lives as any other run does: on a real Docker Engine."""
 
 import asyncio
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,30 @@ async def test_it_gets_its_params_and_gives_progress_artifacts_and_a_result(engi
         artifacts = (await client.get(f"/runs/{run['id']}/artifacts")).json()["artifacts"]
         assert [one["path"] for one in artifacts] == ["deep/file"]
         assert (await client.get(f"/runs/{run['id']}/artifacts/deep/file")).text == "kept\n"
+
+
+async def test_it_reads_the_files_that_were_brought_for_it_and_changes_nothing_there(
+    engine: TestEngine, tmp_path: Path
+) -> None:
+    digest = hashlib.sha256(b"la la la").hexdigest()
+    job = script(
+        """
+        cp $MAYFLY_PARAMS $MAYFLY_RESULT; cat "/mayfly/uploads/$ONE/my song.txt" "/mayfly/uploads/$ONE/again"; echo
+        cd /mayfly/uploads/$ONE && for try in "echo x >again" "ln again b" "rm again" "mkdir new"; do
+            (eval "$try") 2>&1 | grep -o "Read-only file system"
+        done
+    """.replace("$ONE", digest)
+    )
+    async with an_agent_with(engine, tmp_path) as client:
+        await client.put(f"/files/{digest}", params={"size": 8, "offset": 0}, content=b"la la la")
+        params = {"a": f"mayfly-upload:{digest}/my song.txt", "b": f"mayfly-upload:{digest}/again", "c": 1}
+        run = await result_of(client, job=job, params=params)
+        assert run["result"] == {
+            "a": f"/mayfly/uploads/{digest}/my song.txt", "b": f"/mayfly/uploads/{digest}/again", "c": 1,
+        }  # fmt: skip
+        assert "la la lala la la\n" in await log_of(client, run)
+        assert (await log_of(client, run)).count("Read-only file system\n") == 4
+    assert not list(tmp_path.glob(f"state/**/{digest}*")), "they go with the run"
 
 
 async def test_the_very_image_that_ran_is_told(engine: TestEngine, tmp_path: Path) -> None:

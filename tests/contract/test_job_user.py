@@ -5,6 +5,8 @@ import json
 import os
 import pwd
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,6 +214,33 @@ async def test_a_job_of_another_user_dies_with_its_agent(disk: Path) -> None:
 def test_a_user_that_jobs_cannot_be_is_a_wrong_setting(wrong: dict[str, str], sentence: str) -> None:
     with pytest.raises(BadSetting, match=sentence):
         from_environment({"MAYFLY_AUTH": "api-key", "MAYFLY_API_KEY": "k", **wrong})
+
+
+@pytest.mark.parametrize("group", ["disk", "docker", "lxd"])
+def test_a_user_whose_groups_can_make_it_root_is_refused(disk: Path, group: str) -> None:
+    told = job_user_on_a_machine_with(disk, f"{group}:x:4711:{SOMEBODY}", f"sound:x:4712:{SOMEBODY}")
+    refused = f"MAYFLY_JOB_USER: '{SOMEBODY}' is in the group {group}, whose members can be root"
+    assert refused in told, told
+    assert "4712)" in job_user_on_a_machine_with(disk, f"sound:x:4712:{SOMEBODY}"), "a GPU's group, say"
+
+
+def job_user_on_a_machine_with(disk: Path, *groups: str) -> str:
+    """The groups of the job user where /etc/group has these lines as well, or why it cannot be that user."""
+    (disk / "group").write_text("\n".join([Path("/etc/group").read_text().rstrip("\n"), *groups, ""]))
+    agent = """
+from vm_agent.settings import BadSetting, from_environment
+try: print(from_environment().job_user.groups)
+except BadSetting as problem: print(problem)
+"""
+    within = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/group && exec "$@"', str(disk / "group")]
+    settings = {"MAYFLY_AUTH": "api-key", "MAYFLY_API_KEY": KEY, "MAYFLY_JOB_USER": SOMEBODY}
+    return subprocess.run(
+        [*within, sys.executable, "-c", agent],
+        env={**os.environ, **settings},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
 
 
 def test_only_root_makes_somebody_else_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ The run's keeper starts it like any job (vm_agent.runner), and ends it with SIGT
 SIGKILL. Whatever becomes of this process, the keeper then clears its container away (vm_agent.containers.leftovers).
 """
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -37,4 +38,6 @@ def _fail(folder: Path, failure: dict[str, object]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    code = main(Path(sys.argv[1]))
+    sys.stderr.flush()
+    os._exit(code)  # the interpreter would take 40 ms to take the engine's client apart

@@ -5,20 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vm_agent.containers import policy
+from vm_agent.containers import inside, policy
 from vm_agent.containers.errors import NotRun
-from vm_agent.containers.leftovers import COOKIE, RUN_LABEL
+from vm_agent.containers.leftovers import COOKIE, HOME_LABEL, RUN_LABEL
 from vm_agent.containers.terms import Terms
 
-HOME_LABEL = "mayfly.home"  # the folder of all runs of one agent
 TOLD = "told"  # the folder, in the run's own, where the container leaves its result and its progress
 
-_INSIDE = "/mayfly"
 _PATHS = {
-    "MAYFLY_PARAMS": f"{_INSIDE}/params.json",
-    "MAYFLY_ARTIFACTS": f"{_INSIDE}/artifacts",
-    "MAYFLY_PROGRESS": f"{_INSIDE}/{TOLD}/progress.json",
-    "MAYFLY_RESULT": f"{_INSIDE}/{TOLD}/result.json",
+    "MAYFLY_PARAMS": f"{inside.FOLDER}/params.json",
+    "MAYFLY_ARTIFACTS": f"{inside.FOLDER}/artifacts",
+    "MAYFLY_PROGRESS": f"{inside.FOLDER}/{TOLD}/progress.json",
+    "MAYFLY_RESULT": f"{inside.FOLDER}/{TOLD}/result.json",
 }
 
 
@@ -61,6 +59,7 @@ def limits(folder: Path, network: str, terms: Terms) -> dict[str, Any]:
             _mount(folder / "params.json", read_only=True),
             _mount(folder / "artifacts"),
             _mount(folder / TOLD),
+            *([_mount(brought, read_only=True)] if (brought := folder / inside.UPLOADS).is_dir() else []),
         ],
         "network_mode": network,
         "read_only": True,
@@ -100,4 +99,4 @@ def _passed(terms: Terms) -> dict[str, str]:
 
 
 def _mount(path: Path, *, read_only: bool = False) -> dict[str, Any]:
-    return {"Type": "bind", "Source": str(path), "Target": f"{_INSIDE}/{path.name}", "ReadOnly": read_only}
+    return {"Type": "bind", "Source": str(path), "Target": f"{inside.FOLDER}/{path.name}", "ReadOnly": read_only}

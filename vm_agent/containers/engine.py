@@ -97,7 +97,9 @@ class Engine:
         """How it ended, once it has."""
         try:
             code = self._api.wait(container, timeout=None)["StatusCode"]
-            return End(code, self._api.inspect_container(container)["State"]["OOMKilled"])
+            with contextlib.suppress(NotFound):  # somebody else has removed it
+                return End(code, self._api.inspect_container(container)["State"]["OOMKilled"])
+            return End(code, out_of_memory=False)
         except (DockerException, RequestException) as problem:
             raise EngineLost(f"the Docker Engine went away under the run: {_words(problem)}") from problem
 
@@ -106,10 +108,10 @@ class Engine:
         with contextlib.suppress(DockerException, RequestException):
             self._api.kill(container, signal)
 
-    def labelled(self, label: str) -> list[str]:
-        """The containers that carry the label NAME=VALUE, whatever they do."""
+    def labelled(self, label: str) -> dict[str, str]:
+        """The containers that carry the label NAME=VALUE, with the engine's word for what each does: `running`, ..."""
         with _answering("list containers"):
-            return [one["Id"] for one in self._api.containers(all=True, filters={"label": label})]
+            return {one["Id"]: one["State"] for one in self._api.containers(all=True, filters={"label": label})}
 
     def remove(self, container: str, grace_seconds: float) -> None:
         """Begin to end it and all that is its own: SIGTERM, and SIGKILL after the grace. Fine if it is gone."""

@@ -1,11 +1,13 @@
 """Which image a run gets: always one exact image, named by its digest, however it was asked for."""
 
 import re
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vm_agent.containers.engine import Engine
 from vm_agent.containers.errors import NoEngine, NotRun
+from vm_agent.link_local import is_link_local
 
 # The registries that take the token of the VM's service account, which is shown to nobody else.
 _GOOGLE = re.compile(r"([a-z0-9-]+\.)*(pkg\.dev|gcr\.io)")
@@ -49,6 +51,7 @@ def pinned(engine: Engine, image: str, pull: str, token: Callable[[], str | None
         return next((one for one in here.digests if one.startswith(f"{wanted.repository}@")), here.id)
     if pull == "never":
         raise NotRun(f"the image {image} is not on this VM, and MAYFLY_CONTAINER_PULL=never forbids to pull it")
+    _refuse_link_local(wanted)
     credentials = _credentials(wanted, token)
     try:
         digest = wanted.digest or engine.digest(name, credentials)
@@ -63,6 +66,21 @@ def pinned(engine: Engine, image: str, pull: str, token: Callable[[], str | None
             f"the image {image} cannot be had: {problem}. {_advice(wanted, credentials, here=bool(here))}"
         ) from problem
     return exact
+
+
+def _refuse_link_local(wanted: Reference) -> None:
+    """The engine asks whom the name leads to, as root of the VM: no caller's name leads to the metadata server."""
+    host, slash, _ = wanted.repository.partition("/")
+    if not slash or not {".", ":"} & set(host):  # a name at Docker Hub
+        return
+    name, _, port = host.partition(":")
+    try:
+        found = socket.getaddrinfo(name, port or "https", type=socket.SOCK_STREAM)
+    except OSError:  # the engine says it better
+        return
+    for *_, address in found:
+        if is_link_local(str(address[0])):
+            raise NotRun(f"the registry {host} is at a link-local address, {address[0]}, which no image comes from")
 
 
 def _credentials(wanted: Reference, token: Callable[[], str | None]) -> Mapping[str, str] | None:

@@ -3,7 +3,9 @@
 ENGINE_SECONDS = (
     120  # one answer of the Docker Engine, which copies an image's files on a slow disk; not a run's length
 )
-LOOK_SECONDS = 0.05  # between two looks for what is left of a container
+LOOK_SECONDS = 0.05  # between the first two looks for what is left of a container; then twice as long each time
+LOOK_SECONDS_MAX = 1.0  # each look asks Docker to remove it anew
+REMOVAL_SECONDS = 20.0  # for Docker to remove a container that has ended; an agent that is going away has 25 in all
 COMPLAIN_SECONDS = 5.0  # between two lines of the log that say the engine will not remove it
 TICK_SECONDS = 0.1  # how often the job's word on its progress is looked at: one stat call
 PROGRESS_BYTES_MAX = 64 << 10

@@ -24,17 +24,17 @@ EXIT_KILLED = 137
 
 
 def run(folder: Path) -> int:
-    """Run the container that FOLDER/order.json asks for, see it gone; returns its exit code. ContainerProblem."""
+    """Run the container that FOLDER/order.json asks for; returns its exit code. ContainerProblem."""
     order = json.loads((folder / "order.json").read_bytes())
     terms = Terms(**order["container"]["terms"])
     engine, stopping, words = Engine(terms.engine), Stopping(Engine(terms.engine)), Words(folder)
     stopping.listen()
-    leftovers.remove(engine, f"{confinement.HOME_LABEL}={folder.parent}")  # of a run whose engine was gone at its end
+    leftovers.end_earlier(engine, folder.parent)
     image = _image(engine, order["container"]["image"], terms, folder)
     confinement.make_room(folder)
     settings = confinement.settings(order, folder, image, terms)
     limits = confinement.limits(folder, _network(engine, terms), terms)
-    leftovers.promise(folder, terms.engine, order["run_id"])
+    leftovers.promise(folder, leftovers.Note(terms.engine, order["run_id"], terms.removal_seconds))
     with stopping.held:
         container, warnings = engine.create(f"mayfly-{order['run_id']}", settings, limits)
         output = engine.output(container)
@@ -45,12 +45,14 @@ def run(folder: Path) -> int:
         _say(f"Docker: {warning}")
     _pass_on(output)
     ended = engine.end(container)
-    leftovers.end(folder, grace_seconds=0)
     words.end()
-    if not ended.exit_code:
-        words.take_result()
-    elif ended.exit_code == EXIT_KILLED or ended.out_of_memory:
-        write_whole(folder / "failure.json", {"detail": _why_killed(ended, confinement.memory_limit(terms))})
+    try:
+        if not ended.exit_code:
+            words.take_result()
+        elif ended.exit_code == EXIT_KILLED or ended.out_of_memory:
+            write_whole(folder / "failure.json", {"detail": _why_killed(ended, confinement.memory_limit(terms))})
+    finally:
+        leftovers.end_at_once(folder, engine, order["run_id"])  # a removal that fails is no matter of how it ended
     return ended.exit_code
 
 

@@ -26,6 +26,7 @@ class Terms:
     cpus: float | None = None  # None: all of them
     pids: int = policy.PIDS
     environment: tuple[str, ...] = ()  # names of the agent's variables that containers see, too
+    removal_seconds: float = policy.REMOVAL_SECONDS  # no setting of its owner's
 
 
 def from_environment(environment: Mapping[str, str]) -> Terms:
