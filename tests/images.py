@@ -1,4 +1,4 @@
-"""The Dockerfile, built by a real Docker Engine without an image from anywhere: its bases are made of Debian's packages.
+"""The Dockerfile, built by a real Docker Engine with no image from anywhere: its bases are made of Debian's packages.
 
 The engine has this machine's network, as a laptop's `docker run --network host` has: its containers reach the emulator.
 """
