@@ -52,13 +52,13 @@ LABEL org.opencontainers.image.title="mayfly" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-# AGENT_PACKAGES: what your job needs besides, say "nvidia-cublas-cu12==12.9.1.4 nvidia-cudnn-cu12==9.14.0.64" for
-# transcription on a GPU (these two weigh 2 GB; the driver itself comes from Cloud Run, or from the VM).
+# AGENT_PACKAGES: what your job needs besides, say "nvidia-cublas-cu12 nvidia-cudnn-cu12==9.*" for
+# transcription on a GPU (these two are large; the driver itself comes from Cloud Run, or from the VM).
 FROM build AS agent-code
 ARG AGENT_EXTRAS="agent transcribe"
 ARG AGENT_PACKAGES=
 RUN /uv/bin/uv sync -q --frozen --no-dev $(printf -- '--extra %s ' ${AGENT_EXTRAS}) --no-install-project \
-    && { [ -z "${AGENT_PACKAGES}" ] || /uv/bin/uv pip install -q ${AGENT_PACKAGES}; }
+    && { [ -z "${AGENT_PACKAGES}" ] || /uv/bin/uv pip install -q --python .venv/bin/python ${AGENT_PACKAGES}; }
 COPY . .
 RUN /uv/bin/uv sync -q --frozen --no-dev $(printf -- '--extra %s ' ${AGENT_EXTRAS}) --inexact \
     && rm -r gcp_emulator orchestrator mayfly \

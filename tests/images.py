@@ -22,6 +22,7 @@ from tests.tools import required_tool
 CHECKOUT = Path(__file__).parents[1]
 ORCHESTRATOR, AGENT = "mayfly:built", "mayfly-agent:built"
 TARGETS = {ORCHESTRATOR: None, AGENT: "agent"}
+ADDED = "tenacity"  # to the agent's, whose extra has it not
 MIRROR = "http://deb.debian.org/debian"
 AUTHORITIES = "etc/ssl/certs/ca-certificates.crt"  # this machine's: what is between it and PyPI may have one of its own
 
@@ -141,11 +142,23 @@ def _build(api: docker.APIClient, folder: Path) -> None:
     _import(api, "build-base", _unpack(packages, folder / "build-base"))
     _import(api, "base", _unpack([names[name] for name in DISTROLESS], folder / "base"))
     proxies = {name: value for name, value in os.environ.items() if name.lower() in {"https_proxy", "no_proxy"}}
-    arguments = {"BUILD_BASE": "build-base:1", "BASE": "base:1", "AGENT_EXTRAS": "agent", **proxies}
+    arguments = {
+        "BUILD_BASE": "build-base:1",
+        "BASE": "base:1",
+        "AGENT_EXTRAS": "agent",
+        "AGENT_PACKAGES": ADDED,
+        **proxies,
+    }
     for tag, target in TARGETS.items():
         said = []
         for word in api.build(
-            path=str(CHECKOUT), tag=tag, target=target, buildargs=arguments, network_mode="host", rm=True, decode=True
+            path=str(CHECKOUT),
+            tag=tag,
+            target=target,
+            buildargs=arguments | proxies,
+            network_mode="host",
+            rm=True,
+            decode=True,
         ):
             said.append(word.get("stream", ""))
             assert "error" not in word, "".join([*said[-60:], word["error"]])

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from gcp_emulator.emulator import Emulator
 from gcp_emulator.exports import demo_exports, exports
 from tests.contract.world import Running, running
 from tests.e2e.test_command_line import READABLE, turn_off
-from tests.images import AGENT, ORCHESTRATOR, Ended, Images
+from tests.images import ADDED, AGENT, ORCHESTRATOR, Ended, Images
 from tests.journeys.lab import a_world
 from vm_agent.protocol import START_MEDIA_TYPE, CommandJob, StartRequest
 
@@ -121,16 +122,22 @@ def test_settings_that_are_missing_are_told_in_a_sentence_with_exit_2(images: Im
     assert "Traceback" not in ended.stderr
 
 
-def test_a_run_needs_no_home_no_user_and_nowhere_to_write(images: Images, cloud: Running) -> None:
+def test_a_run_needs_no_home_no_user_and_nowhere_to_write(images: Images, cloud: Running, record_property: Any) -> None:
     """As a task of Cloud Run: its execution names the run."""
     command = ["/app/.venv/bin/mayfly", "run"]
-    ended = images.run(ORCHESTRATOR, command, environment=at(cloud) | A_TASK, entrypoint=HOMELESS, user=NOBODY)
+    settings = {"environment": at(cloud) | A_TASK, "entrypoint": HOMELESS, "user": NOBODY}
+    with images.running(ORCHESTRATOR, command, **settings) as container:
+        ended = images.end_of(container)
+        began = datetime.fromisoformat(images.api.inspect_container(container)["State"]["StartedAt"][:26] + "+00:00")
     assert ended.code == 0, ended.stderr
     receipt = receipt_of(ended)
     assert (receipt["run_key"], receipt["outcome"], receipt["cleanup"]) == ("mayfly-x7k2p-0", "succeeded", "confirmed")
     assert receipt["result"] == {"order": "placed"}
     assert (cloud.verbs().count("instances.start"), cloud.verbs().count("instances.stop")) == (1, 1)
     assert "Traceback" not in ended.stderr
+    first = next(entry["at"] for entry in cloud.history("request") if "/compute/" in entry["path"])
+    seconds = (datetime.fromisoformat(first) - began).total_seconds()
+    record_property("told", f"container started -> first Compute request: {seconds:.2f} s, beside other tests")
 
 
 def test_a_job_that_fails_is_exit_1(images: Images, cloud: Running) -> None:
@@ -181,7 +188,9 @@ def test_the_agents_image_is_a_service_that_runs_jobs(images: Images) -> None:
         said(images, container, "listening on")
         ready(client)
         headers = {"Prefer": "wait=30", "Idempotency-Key": "monday", "Content-Type": START_MEDIA_TYPE}
-        start = StartRequest(job=CommandJob(command=["sh", "-c", "echo $((6 * 7)); id -u"]))
+        start = StartRequest(
+            job=CommandJob(command=["sh", "-c", f"echo $((6 * 7)); id -u; python -c 'import {ADDED}'"])
+        )
         asked = client.post("/run", content=start.model_dump_json(), headers=headers)
         run = asked.raise_for_status().json()
         assert run["state"] == "SUCCEEDED", run
