@@ -86,7 +86,8 @@ class Client:
                     patience = self._patience()
                 except NotNow as problem:
                     patience.again(problem)
-                    here = self._get(Upload, where)  # some of it may have come
+                    before, here = here.size, self._get(Upload, where)  # some of it may have come, or another sends it
+                    patience = self._patience() if here.size > before else patience
             sent(size, size)
         return f"{UPLOAD_SCHEME}:{digest}/{path.name}"
 

@@ -13,7 +13,7 @@ from vm_agent.policy import RESERVE_BYTES
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests tell with `record_property("told", ...)`, wherever they ran: xdist's workers have no terminal."""
     reports = [
-        report for some in terminalreporter.stats.values() for report in some if hasattr(report, "user_properties")
+        report for some in terminalreporter.stats.values() for report in some if isinstance(report, pytest.TestReport)
     ]
     told = [
         text for report in reports if report.when == "call" for name, text in report.user_properties if name == "told"

@@ -16,7 +16,8 @@ CHUNK_BYTES = 256 << 10  # one read of a file on the event loop: well under a mi
 
 BODY_BYTES_MAX = PARAMS_BYTES_MAX + (64 << 10)  # the params, and room for the rest of a StartRequest
 UPLOAD_BYTES_MAX = 4 << 30  # of all files that callers brought: on Cloud Run they take memory
-UPLOAD_SECONDS = 3600.0  # a file that no run has asked for by then makes room for another
+UPLOAD_SECONDS = 3600.0  # a file that no run has asked for by then goes
+UPLOAD_PAUSE_SECONDS = 120.0  # between two parts of a file: until then its caller, cut off it may be, has its room
 KEY_LENGTH_MAX = 255  # characters of an Idempotency-Key
 FOLDERS_KEPT = 50  # finished runs whose log and artifacts stay on the VM's disk; the ledger itself forgets nothing
 RUNS_LISTED = 50

@@ -262,7 +262,7 @@ class Problem(_Wire):
     title: str
     status: int
     detail: str = ""
-    # bad-request | bad-range | too-large | too-slow | key-reused | wrong-file | bad-offset | unauthorized |
-    # too-many-attempts | wrong-host | not-found | unknown-run | busy | attempt-refused | stale-epoch | lease-live |
-    # wrong-egress | not-ready | crowded | internal
+    # bad-request | bad-range | too-large | too-slow | key-reused | wrong-file | bad-offset | part-on-its-way |
+    # unauthorized | too-many-attempts | wrong-host | not-found | unknown-run | busy | attempt-refused | stale-epoch |
+    # lease-live | wrong-egress | not-ready | crowded | internal
     code: str = ""

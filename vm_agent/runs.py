@@ -229,11 +229,13 @@ class Runs:
         return view.model_copy(update={"log_bytes": size})
 
     def _prune(self) -> None:
-        """Keep the folders of the last runs only; the ledger still remembers what became of the others."""
+        """Keep the folders of the last runs only; the ledger still remembers what became of the others. And no file
+        that a caller brought and forgot."""
         kept = {run.id for run in self.ledger.newest(policy.FOLDERS_KEPT)}
         for folder in self.folder.iterdir() if self.folder.exists() else ():
             if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
+        self.uploads.prune()
 
 
 def _fingerprint(job: Job, request: StartRequest) -> str:

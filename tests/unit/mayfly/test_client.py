@@ -59,8 +59,15 @@ def test_a_refusal_says_what_to_do(status: int, code: str, error: type[MayflyErr
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(502, "no-identity"), (503, "not-ready"), (504, "upstream-silent"), (408, "body-stalled"), (409, "bad-offset")],
-)  # fmt: skip
+    [
+        (502, "no-identity"),
+        (503, "not-ready"),
+        (504, "upstream-silent"),
+        (408, "body-stalled"),
+        (409, "bad-offset"),
+        (409, "part-on-its-way"),
+    ],
+)
 def test_some_answers_mean_later(status: int, code: str) -> None:
     with pytest.raises(NotNow, match="because"):
         checked(lambda: _answer(status, code))
