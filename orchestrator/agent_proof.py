@@ -69,7 +69,7 @@ class Proof:
         self._next_read, self._pause = float("-inf"), self._policy.publication  # should a stranger answer after this
 
     async def _claims(self, token: str, audience: str) -> Mapping[str, Any]:
-        from vm_agent.signed import BadToken, NoKeys  # noqa: PLC0415 - imported by now: see google_keys
+        from vm_agent.signed import BadToken, NoKeys, OutOfTime  # noqa: PLC0415 - imported by now: see google_keys
 
         try:
             return await self._keys.claims(token, audience)
@@ -77,6 +77,11 @@ class Proof:
             raise AgentUnproven(
                 f"The identity token of {self._machine.name} cannot be checked: {unknown}."
             ) from unknown
+        except OutOfTime as clock:
+            raise AgentUnproven(
+                f"By this machine's clock, the identity token of {self._machine.name} does not hold: {clock}. "
+                "Is this machine's clock right?"
+            ) from clock
         except BadToken as bad:
             raise self._wrong(f"its identity token does not hold: {bad}") from bad
 

@@ -150,7 +150,7 @@ def _agent(
     clock, boot_id = MachineClock(), identity.boot_id(settings.root)
     word = None
     if certificate and isinstance(metadata, Metadata):
-        word = GooglesWord(metadata, certificate.publication.audience, clock.uptime)
+        word = GooglesWord(metadata, certificate.publication.audience, clock)
     deadman = Deadman(
         clock,
         PulseFile(settings.root / "run/mayfly/pulse"),

@@ -63,6 +63,8 @@ PUBLISH_SECONDS = 60.0  # to publish the certificate, which nobody can call us w
 PUBLISH_PAUSE_SECONDS = 0.25  # after the first try; doubled each time
 PUBLISH_PAUSE_SECONDS_MAX = 5.0
 IDENTITY_SECONDS = 600.0  # how long one identity token is shown: Google's last an hour
+IDENTITY_MARGIN_SECONDS = 60.0  # and no longer than until so long before its end, whatever clock it is checked by
+IDENTITY_SECONDS_MIN = 5.0  # a clock that is wrong shall not ask Google for each of ten greetings a second
 
 DEADMAN_SILENCE_SECONDS = 180.0  # the lease is renewed once a minute: two renewals may be missed
 DEADMAN_SILENCE_SECONDS_MIN = 1.0
