@@ -44,6 +44,8 @@ WAIT_SECONDS = 25
 ANSWER_SECONDS = 300.0  # a service that was asleep wakes up, loads its model
 PAUSE_SECONDS = (0.5, 10.0)  # before the first other try, and at most
 
+_THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
+
 M = TypeVar("M", bound=BaseModel)
 Sent = Callable[[int, int], None]  # bytes that are there, of how many
 News = Callable[[RunView], None]
@@ -61,7 +63,9 @@ class Client:
         headers = {API_KEY_HEADER: key} if key else {}
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=10)
         trust = ssl.create_default_context(cafile=certificate)
-        self._http = httpx.Client(base_url=_checked_url(url), headers=headers, timeout=timeout, verify=trust)
+        where = _checked_url(url)
+        here = where.host in _THIS_MACHINE  # no proxy reaches it, or may see what is said to it
+        self._http = httpx.Client(base_url=where, headers=headers, timeout=timeout, verify=trust, trust_env=not here)
         self._patience_seconds = patience_seconds
 
     def __enter__(self) -> Self:
@@ -190,7 +194,7 @@ def opened(path: Path | None) -> io.BufferedReader | io.BytesIO:
         raise BadUsage(f"{path} cannot be read: {problem.strerror}.") from problem
 
 
-def _checked_url(text: str) -> str:
+def _checked_url(text: str) -> httpx.URL:
     """Keys and recordings go by https, or stay on this machine."""
     try:
         url = httpx.URL(text)
@@ -198,11 +202,11 @@ def _checked_url(text: str) -> str:
         raise BadUsage(f"{text!r} is no URL: {problem}.") from problem
     if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query:
         raise BadUsage(f"{text!r} is not the URL of a service. It looks like https://gateway.example")
-    if url.scheme == "http" and url.host not in {"localhost", "127.0.0.1", "::1"}:
+    if url.scheme == "http" and url.host not in _THIS_MACHINE:
         raise BadUsage(
             f"{text!r}: a key would be readable on the way. Use https (--certificate trusts one of your own)."
         )
-    return text
+    return url
 
 
 def _parts(path: str) -> tuple[str, ...]:
