@@ -37,8 +37,11 @@ class Certificate:
     publication: Publication
 
 
-def of_this_boot(folder: Path, boot_id: str) -> Certificate:
-    """The one that an agent of this boot has published before us, else a new one. OSError if it cannot be kept."""
+def of_this_boot(folder: Path, boot_id: str, epoch: int = 0) -> Certificate:
+    """The one that an agent of this boot has published before us, else a new one. OSError if it cannot be kept.
+
+    `epoch`: of the lease on the VM. By it the orchestrator knows the publication of the boot that it waits for.
+    """
     file = folder / "tls.pem"
     try:
         publication = Publication.model_validate_json((folder / "published.json").read_bytes())
@@ -49,7 +52,8 @@ def of_this_boot(folder: Path, boot_id: str) -> Certificate:
     key, certificate = _new()
     folder.mkdir(parents=True, exist_ok=True)
     _write(file, key + certificate)
-    return Certificate(file, Publication(boot_id=boot_id, nonce=secrets.token_hex(16), certificate=certificate))
+    nonce = secrets.token_hex(16)
+    return Certificate(file, Publication(boot_id=boot_id, nonce=nonce, epoch=epoch, certificate=certificate))
 
 
 async def publish(

@@ -228,6 +228,7 @@ class Publication(_Wire):
 
     boot_id: str
     nonce: str  # made for this boot
+    epoch: int = 0  # of the lease under which it was published; 0: there was none
     certificate: str  # PEM: the one that the agent shows, and that callers trust
 
     @property
