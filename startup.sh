@@ -6,7 +6,7 @@
 #                               No credentials in its URL: jobs read the metadata
 #   mayfly-role=gateway         the VM passes requests on to a Cloud Run service (docs/gateway.md), and is never powered off
 #   mayfly-gateway-upstream     for it: the service's URL; and these secrets: mayfly-gateway-keys (mayfly-gateway-keys),
-#   mayfly-gateway-certificate, mayfly-gateway-certificate-key
+#   mayfly-gateway-certificate, mayfly-gateway-certificate-key; "own" certificate: it makes and publishes one
 #   mayfly-extras (agent)       extras of the project to install; "none" for a project without any
 #   mayfly-auth (id-token)      how callers prove to the agent who they are: id-token, api-key or both
 #   mayfly-callers              for id-token: emails of the service accounts that may call, commas between them
@@ -236,7 +236,7 @@ gateway_secrets() {
     own="MAYFLY_GATEWAY_KEYS=${key:-mayfly-gateway-keys}"
     for name in certificate certificate_key; do
         key=$(attribute "mayfly-gateway-${name/_/-}")
-        own+=${key:+ MAYFLY_GATEWAY_${name^^}=$key}
+        [[ $key == own ]] || own+=${key:+ MAYFLY_GATEWAY_${name^^}=$key}
     done
 }
 
@@ -287,6 +287,7 @@ own_settings() {
     setting AGENT_PORT "${port:-8000}"
     setting PATH "$venv/bin:$PATH"
     setting_of mayfly-gateway-upstream MAYFLY_GATEWAY_UPSTREAM
+    [[ $(attribute mayfly-gateway-certificate) != own ]] || setting MAYFLY_GATEWAY_CERTIFICATE own
     setting_of mayfly-silence-seconds MAYFLY_DEADMAN_SILENCE_SECONDS
     for name in job require-gpu tls hosts egress-echo job-metadata container-{memory,cpus,pids,gpu,network,pull,env}; do
         name=mayfly-$name

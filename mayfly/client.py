@@ -23,6 +23,7 @@ import httpx
 from pydantic import BaseModel
 
 from mayfly.answers import NotNow, checked, understood
+from orchestrator.agent_tls import trusting
 from orchestrator.errors import AgentSilent, BadUsage
 from vm_agent.protocol import (
     API_KEY_HEADER,
@@ -62,7 +63,7 @@ class Client:
     ) -> None:
         headers = {API_KEY_HEADER: key} if key else {}
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=10)
-        trust = ssl.create_default_context(cafile=certificate)
+        trust = _trusting(certificate)
         where = _checked_url(url)
         here = where.host in _THIS_MACHINE  # no proxy reaches it, or may see what is said to it
         self._http = httpx.Client(base_url=where, headers=headers, timeout=timeout, verify=trust, trust_env=not here)
@@ -192,6 +193,17 @@ def opened(path: Path | None) -> io.BufferedReader | io.BytesIO:
         return path.open("rb")
     except OSError as problem:
         raise BadUsage(f"{path} cannot be read: {problem.strerror}.") from problem
+
+
+def _trusting(certificate: Path | None) -> ssl.SSLContext:
+    """A certificate that signs no other is trusted for what it is, whatever the host is called: its key says enough."""
+    try:
+        context = ssl.create_default_context(cafile=certificate)
+        if certificate is not None and not context.get_ca_certs():
+            return trusting(certificate.read_text(encoding="ascii"))
+    except (OSError, ValueError) as problem:
+        raise BadUsage(f"{certificate} is no certificate that can be trusted: {problem}.") from problem
+    return context
 
 
 def _checked_url(text: str) -> httpx.URL:

@@ -112,7 +112,7 @@ async def _certificate(settings: Settings, metadata: Metadata | NoMetadata) -> C
         made = certificates.of_this_boot(folder, boot, await _epoch(metadata))
         await certificates.publish(made, metadata)
     except NotPublished as problem:
-        raise BadSetting(str(problem)) from problem
+        raise BadSetting(f"{problem} (or MAYFLY_TLS=off, where nobody but its callers can reach it)") from problem
     except OSError as problem:
         raise BadSetting(f"cannot keep a key in {settings.root / 'run/mayfly'}: {problem}") from problem
     return made

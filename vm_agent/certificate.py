@@ -1,4 +1,4 @@
-"""The agent's key and certificate: made at each boot, and published before the agent listens.
+"""The agent's key and certificate: made at each boot, and published before the agent listens. A gateway keeps its own.
 
 No authority signs it, and it names no host. What makes it worth something is where it is published: only this VM can
 write its own guest attributes, and only who may use the project can read them.
@@ -56,6 +56,16 @@ def of_this_boot(folder: Path, boot_id: str, epoch: int = 0) -> Certificate:
     return Certificate(file, Publication(boot_id=boot_id, nonce=nonce, epoch=epoch, certificate=certificate))
 
 
+def kept(folder: Path, boot_id: str) -> Certificate:
+    """One for all boots of this machine, for callers who cannot read what each publishes. OSError if it cannot be."""
+    file = folder / "tls.pem"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write(file, "".join(_new()))
+    _, begin, rest = file.read_text(encoding="ascii").partition("-----BEGIN CERTIFICATE-----")
+    return Certificate(file, Publication(boot_id=boot_id, nonce=secrets.token_hex(16), certificate=begin + rest))
+
+
 async def publish(
     certificate: Certificate, metadata: Metadata, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> None:
@@ -74,7 +84,7 @@ async def publish(
     except Refused as problem:
         raise NotPublished(
             f"the metadata server does not take the certificate ({problem}): the VM needs enable-guest-attributes=TRUE "
-            "in its metadata, or MAYFLY_TLS=off where nobody but its callers can reach it"
+            "in its metadata"
         ) from problem
     _write(remembered, text.decode())
 

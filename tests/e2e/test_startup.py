@@ -167,6 +167,15 @@ async def test_while_keys_are_rotated_two_are_valid(vm, google):
     assert agent["MAYFLY_API_KEY"].split() == ["the-key", "the-old-key"]
 
 
+async def test_a_gateway_s_own_certificate_is_no_secret_to_be_read(vm, google):
+    google.attributes |= {"mayfly-role": "gateway", "mayfly-gateway-certificate": "own"}
+    google.secrets = {"mayfly-gateway-keys/versions/latest": b"phone=0123456789abcdef"}
+    await _boot(vm, google)
+    agent = _ask(google)
+    assert agent["MAYFLY_GATEWAY_CERTIFICATE"] == "own"
+    assert agent["MAYFLY_GATEWAY_KEYS"] == "phone=0123456789abcdef"
+
+
 async def test_no_secret_is_seen_on_the_console_in_a_report_or_in_an_argument(vm, google):
     await _boot(vm, google)
     seen = vm.console + json.dumps(google.reports).encode() + _every_command_line()

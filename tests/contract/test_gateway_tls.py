@@ -1,0 +1,66 @@
+"""The gateway's HTTPS: with its own certificate, which a caller pins, and with callers that do not get through."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from mayfly.client import Client
+from orchestrator.errors import AgentSilent, BadUsage
+from tests.contract.certificates import certificate_and_key, written
+from tests.contract.gateway_at_work import PHONE, MetadataServer, Service, gateway_process
+from vm_agent.protocol import PUBLICATION, Publication
+
+
+async def refused(url: str, certificate: Path | None) -> str:
+    """Why a caller that trusts this certificate does not get through."""
+    with Client(url, PHONE, patience_seconds=0, certificate=certificate) as client, pytest.raises(AgentSilent) as no:
+        await asyncio.to_thread(client.known, "monday")
+    return str(no.value)
+
+
+async def asks(url: str, certificate: Path) -> None:
+    """Somebody who trusts this certificate calls the service, which is no agent."""
+    with Client(url, PHONE, patience_seconds=0, certificate=certificate) as client:
+        assert (await asyncio.to_thread(client._http.get, "/")).content == b"well"
+
+
+async def test_a_gateway_s_own_certificate_is_published_and_pinned_and_outlives_it(
+    metadata: MetadataServer, service: Service, tmp_path: Path
+) -> None:
+    own = {"MAYFLY_GATEWAY_CERTIFICATE": "own", "MAYFLY_ROOT": str(tmp_path / "disk")}
+    for _ in range(2):
+        async with gateway_process(service.url, metadata.host, **own) as gateway:
+            name, value = metadata.guest_attributes[-1]
+            publication = Publication.model_validate_json(value)
+            pinned = written(tmp_path, publication.certificate)
+            assert (name, gateway.url[:8]) == (PUBLICATION, "https://")
+            await asks(gateway.url, pinned)
+            assert "certificate verify failed" in await refused(gateway.url, None)
+            assert "certificate verify failed" in await refused(
+                gateway.url, written(tmp_path, certificate_and_key()[0])
+            )
+    assert len({Publication.model_validate_json(value).certificate for _, value in metadata.guest_attributes}) == 1
+    assert len(metadata.guest_attributes) == 2, "written anew at each start: what was written may go with a boot"
+    [key] = (tmp_path / "disk").rglob("tls.pem")
+    assert key.stat().st_mode & 0o077 == 0
+
+
+async def test_a_ca_is_trusted_for_the_names_that_it_gives(
+    metadata: MetadataServer, service: Service, tmp_path: Path
+) -> None:
+    for host, works in (("localhost", True), ("else.example", False)):
+        certificate, key = certificate_and_key(host, ca=True)
+        settings = {"MAYFLY_GATEWAY_CERTIFICATE": certificate, "MAYFLY_GATEWAY_CERTIFICATE_KEY": key}
+        async with gateway_process(service.url, metadata.host, **settings) as gateway:
+            trusted = written(tmp_path, certificate)
+            if works:
+                await asks(gateway.url, trusted)
+            else:
+                assert "not valid for '127.0.0.1'" in await refused(gateway.url, trusted)
+
+
+def test_what_is_no_certificate_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    for file in (tmp_path / "nowhere.pem", written(tmp_path, "-----BEGIN NOTHING-----")):
+        with pytest.raises(BadUsage, match=r"\.pem is no certificate that can be trusted"):
+            Client("https://127.0.0.1:9", PHONE, certificate=file)
