@@ -2,10 +2,11 @@
 # Runs on every boot of a Mayfly VM, as root: dead-man, code, secrets, dependencies, agent. What an earlier boot did is kept.
 #
 # It needs bash, curl, the metadata server, and these attributes of the instance:
-#   mayfly-source, mayfly-ref   git repository, and the commit or tag of it to run; none: the code is in the image already
+#   mayfly-source, mayfly-ref   git repository, and the commit or tag of it to run; none: the code is in the image already.
+#                               No credentials in its URL: jobs read the metadata
 #   mayfly-role=gateway         the VM passes requests on to a Cloud Run service (docs/gateway.md), and is never powered off
 #   mayfly-gateway-upstream     for it: the service's URL; and these secrets: mayfly-gateway-keys (mayfly-gateway-keys),
-#   mayfly-gateway-certificate, mayfly-gateway-certificate-key
+#   mayfly-gateway-certificate, mayfly-gateway-certificate-key; "own" certificate: it makes and publishes one
 #   mayfly-extras (agent)       extras of the project to install; "none" for a project without any
 #   mayfly-auth (id-token)      how callers prove to the agent who they are: id-token, api-key or both
 #   mayfly-callers              for id-token: emails of the service accounts that may call, commas between them
@@ -177,6 +178,8 @@ fetch_code() {
         [[ -f $code/pyproject.toml ]] || die "no mayfly-source in the metadata, and no code in $code"
         return 0
     fi
+    ! has_credentials "$source" || die 'mayfly-source has a name or password in its URL, which every job could read in' \
+        'the metadata: take it out (and revoke it), and have private code in the image, or git credentials there'
     [[ -n $ref ]] || is_local "$source" || die "mayfly-source=$source needs mayfly-ref: a commit or a tag"
     if [[ -n $ref && -f $code/.git/mayfly-ref && $(<"$code/.git/mayfly-ref") == "$source $ref" ]]; then
         return 0
@@ -184,6 +187,7 @@ fetch_code() {
     command -v git >/dev/null || install_packages git
     rm -rf "$code.new"
     attempt git init --quiet "$code.new"
+    chmod 0700 "$code.new/.git" # jobs read the code, and need not know where it is from
     if is_local "$source"; then
         git config --global --replace-all safe.directory "${source#file://}" # it may be another user's
     fi
@@ -199,6 +203,11 @@ fetch_code() {
 
 is_local() {
     [[ $1 == /* || $1 == file://* ]]
+}
+
+# ssh's "git@" is a name that everybody knows; over http even a name alone may be a token.
+has_credentials() {
+    [[ $1 =~ ^https?://[^/?#]*@ || $1 =~ ^[^/?#]+://[^/?#]*:[^/?#]*@ ]]
 }
 
 # ---- secrets: in shell variables and a 0600 file; never an argument of a program, never in a report --------
@@ -227,7 +236,7 @@ gateway_secrets() {
     own="MAYFLY_GATEWAY_KEYS=${key:-mayfly-gateway-keys}"
     for name in certificate certificate_key; do
         key=$(attribute "mayfly-gateway-${name/_/-}")
-        own+=${key:+ MAYFLY_GATEWAY_${name^^}=$key}
+        [[ $key == own ]] || own+=${key:+ MAYFLY_GATEWAY_${name^^}=$key}
     done
 }
 
@@ -278,6 +287,7 @@ own_settings() {
     setting AGENT_PORT "${port:-8000}"
     setting PATH "$venv/bin:$PATH"
     setting_of mayfly-gateway-upstream MAYFLY_GATEWAY_UPSTREAM
+    [[ $(attribute mayfly-gateway-certificate) != own ]] || setting MAYFLY_GATEWAY_CERTIFICATE own
     setting_of mayfly-silence-seconds MAYFLY_DEADMAN_SILENCE_SECONDS
     for name in job require-gpu tls hosts egress-echo job-metadata container-{memory,cpus,pids,gpu,network,pull,env}; do
         name=mayfly-$name

@@ -12,7 +12,7 @@ from vm_agent.protocol import Problem
 M = TypeVar("M", bound=BaseModel)
 
 _LATER = {408, 429, 502, 503, 504}  # the way there, or the service, is not ready
-_AGAIN = {"bad-offset"}  # a part was sent, and its answer lost
+_AGAIN = {"bad-offset", "part-on-its-way"}  # an answer was lost; somebody else's file comes first
 
 
 class NotNow(Exception):

@@ -42,7 +42,7 @@ def call(
         float, typer.Option(metavar="SECONDS", min=0, help="How long to try when the service does not answer.")
     ] = 300,
     certificate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Trust this certificate (PEM), and no other.")
+        Path | None, typer.Option(metavar="FILE", help="Trust this certificate, or CA (PEM), and no other.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The outcome as JSON, also on a terminal.")] = False,
 ) -> int:

@@ -23,6 +23,7 @@ import httpx
 from pydantic import BaseModel
 
 from mayfly.answers import NotNow, checked, understood
+from orchestrator.agent_tls import trusting
 from orchestrator.errors import AgentSilent, BadUsage
 from vm_agent.protocol import (
     API_KEY_HEADER,
@@ -44,6 +45,8 @@ WAIT_SECONDS = 25
 ANSWER_SECONDS = 300.0  # a service that was asleep wakes up, loads its model
 PAUSE_SECONDS = (0.5, 10.0)  # before the first other try, and at most
 
+_THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
+
 M = TypeVar("M", bound=BaseModel)
 Sent = Callable[[int, int], None]  # bytes that are there, of how many
 News = Callable[[RunView], None]
@@ -60,8 +63,10 @@ class Client:
     ) -> None:
         headers = {API_KEY_HEADER: key} if key else {}
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=10)
-        trust = ssl.create_default_context(cafile=certificate)
-        self._http = httpx.Client(base_url=_checked_url(url), headers=headers, timeout=timeout, verify=trust)
+        trust = _trusting(certificate)
+        where = _checked_url(url)
+        here = where.host in _THIS_MACHINE  # no proxy reaches it, or may see what is said to it
+        self._http = httpx.Client(base_url=where, headers=headers, timeout=timeout, verify=trust, trust_env=not here)
         self._patience_seconds = patience_seconds
 
     def __enter__(self) -> Self:
@@ -86,7 +91,8 @@ class Client:
                     patience = self._patience()
                 except NotNow as problem:
                     patience.again(problem)
-                    here = self._get(Upload, where)  # some of it may have come
+                    before, here = here.size, self._get(Upload, where)  # some of it may have come, or another sends it
+                    patience = self._patience() if here.size > before else patience
             sent(size, size)
         return f"{UPLOAD_SCHEME}:{digest}/{path.name}"
 
@@ -189,7 +195,18 @@ def opened(path: Path | None) -> io.BufferedReader | io.BytesIO:
         raise BadUsage(f"{path} cannot be read: {problem.strerror}.") from problem
 
 
-def _checked_url(text: str) -> str:
+def _trusting(certificate: Path | None) -> ssl.SSLContext:
+    """A certificate that signs no other is trusted for what it is, whatever the host is called: its key says enough."""
+    try:
+        context = ssl.create_default_context(cafile=certificate)
+        if certificate is not None and not context.get_ca_certs():
+            return trusting(certificate.read_text(encoding="ascii"))
+    except (OSError, ValueError) as problem:
+        raise BadUsage(f"{certificate} is no certificate that can be trusted: {problem}.") from problem
+    return context
+
+
+def _checked_url(text: str) -> httpx.URL:
     """Keys and recordings go by https, or stay on this machine."""
     try:
         url = httpx.URL(text)
@@ -197,11 +214,11 @@ def _checked_url(text: str) -> str:
         raise BadUsage(f"{text!r} is no URL: {problem}.") from problem
     if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query:
         raise BadUsage(f"{text!r} is not the URL of a service. It looks like https://gateway.example")
-    if url.scheme == "http" and url.host not in {"localhost", "127.0.0.1", "::1"}:
+    if url.scheme == "http" and url.host not in _THIS_MACHINE:
         raise BadUsage(
             f"{text!r}: a key would be readable on the way. Use https (--certificate trusts one of your own)."
         )
-    return text
+    return url
 
 
 def _parts(path: str) -> tuple[str, ...]:

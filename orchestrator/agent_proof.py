@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.agent_tls import trusting
 from orchestrator.attested import difference
-from orchestrator.errors import AgentUnproven, Transient, WrongMachine
+from orchestrator.errors import AgentUnproven, Stranger, Transient, WrongMachine
 from orchestrator.google_keys import KeysOfGoogle
 from orchestrator.policy import Policy
 from orchestrator.ports import Clock, Machines
@@ -40,18 +40,19 @@ class Proof:
         self._project, self._zone = project, zone
         self._policy, self._clock = policy, clock
         self._audience = ""  # of the identity token that goes with it
+        self._epoch = 0  # under which it was published
         self._doubt = ""
         self._next_read, self._pause = float("-inf"), policy.publication
 
     async def look_up(self, failed: SSLContext) -> None:
-        """Somebody answers whom `failed` does not trust. Returns if there is another to try; AgentUnproven if not."""
+        """Somebody answers whom `failed` does not trust. Returns if there is another to try; Stranger if not."""
         now = self._clock.monotonic()
         if now >= self._next_read:
             self._next_read = now + self._pause.total_seconds()
             self._pause = min(2 * self._pause, self._policy.publication_longest)
             await self._read()
         if self.context is failed:
-            raise AgentUnproven(f"Somebody answers, but {self._doubt} {_NOTHING_ASKED}")
+            raise Stranger(f"Somebody answers, but {self._doubt} {_NOTHING_ASKED}", epoch=self._epoch)
 
     async def check(self, greeting: Greeting) -> None:
         """WrongMachine if Google's word is for another, AgentUnproven if there is none to be had as yet."""
@@ -69,7 +70,7 @@ class Proof:
         self._next_read, self._pause = float("-inf"), self._policy.publication  # should a stranger answer after this
 
     async def _claims(self, token: str, audience: str) -> Mapping[str, Any]:
-        from vm_agent.signed import BadToken, NoKeys  # noqa: PLC0415 - imported by now: see google_keys
+        from vm_agent.signed import BadToken, NoKeys, OutOfTime  # noqa: PLC0415 - imported by now: see google_keys
 
         try:
             return await self._keys.claims(token, audience)
@@ -77,6 +78,11 @@ class Proof:
             raise AgentUnproven(
                 f"The identity token of {self._machine.name} cannot be checked: {unknown}."
             ) from unknown
+        except OutOfTime as clock:
+            raise AgentUnproven(
+                f"By this machine's clock, the identity token of {self._machine.name} does not hold: {clock}. "
+                "Is this machine's clock right?"
+            ) from clock
         except BadToken as bad:
             raise self._wrong(f"its identity token does not hold: {bad}") from bad
 
@@ -87,7 +93,7 @@ class Proof:
         )
 
     async def _read(self) -> None:
-        name = self._machine.name
+        name, self._epoch = self._machine.name, 0
         try:
             text = await self._machines.published(self._machine, PUBLICATION)
         except Transient as error:
@@ -105,6 +111,7 @@ class Proof:
         except ValueError:
             self._doubt = f"what {name} has published in the place of a certificate is none."
             return
+        self._epoch = publication.epoch
         self._doubt = (
             f"does not have the key of the certificate that {name} has published (in its boot {publication.boot_id}): "
             "another VM, somebody in between, or an agent of another boot."

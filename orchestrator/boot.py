@@ -4,7 +4,15 @@ import asyncio
 
 from pydantic import ValidationError
 
-from orchestrator.errors import AgentSilent, AgentUnproven, BootFailed, MayflyError, NotFound
+from orchestrator.errors import (
+    AgentSilent,
+    AgentUnproven,
+    BootFailed,
+    MayflyError,
+    NotFound,
+    Stranger,
+    WrongMachine,
+)
 from orchestrator.look import agent_ip, is_ready
 from orchestrator.seen import Machine, Seen
 from orchestrator.spans import written
@@ -19,7 +27,7 @@ async def until_ready(seen: Seen, trip: Trip) -> None:
     """Returns once the agent is ready.
 
     Raises BootFailed in seconds when the VM says what went wrong, AgentSilent when nobody says anything for
-    `policy.boot`, WrongMachine or AgentRefused when the wrong one answers or we are not let in.
+    `policy.boot`, WrongMachine or AgentRefused when the wrong one answers (for a while) or we are not let in.
     """
     heard: list[Greeting | AgentUnproven] = []
     try:
@@ -46,11 +54,14 @@ def _complaint(heard: list[Greeting | AgentUnproven], trip: Trip) -> str:
 async def _knock(seen: Seen, trip: Trip, heard: list[Greeting | AgentUnproven]) -> None:
     machine, policy = seen.machine, trip.world.policy
     agent = trip.world.agent(machine, agent_ip(trip.run, seen))
+    strangers_since: float | None = None
     while True:
         try:
             greeting = await agent.greet(seen.epoch)
         except AgentUnproven as doubt:  # of an earlier boot, or the agent cannot prove it yet: nobody, until time is up
             heard[:], greeting = [doubt], None
+            if isinstance(doubt, Stranger) and doubt.epoch == seen.epoch:
+                strangers_since = _minded(doubt, strangers_since, trip)
         if greeting is not None:
             if is_ready(greeting, machine):
                 return
@@ -58,6 +69,16 @@ async def _knock(seen: Seen, trip: Trip, heard: list[Greeting | AgentUnproven]) 
                 raise BootFailed(f"The agent on {machine.name} failed at {greeting.stage}: {greeting.detail}")
             heard[:] = [greeting]
         await trip.world.clock.sleep(policy.agent_poll)
+
+
+def _minded(stranger: Stranger, since: float | None, trip: Trip) -> float:
+    """Since when somebody else answers although our VM has published its certificate in this boot; WrongMachine."""
+    now, patience = trip.world.clock.monotonic(), trip.world.policy.stranger
+    if since is not None and now - since >= patience.total_seconds():
+        raise WrongMachine(
+            f"{stranger} It has been so for {written(patience)}. Check which VM holds the address."
+        ) from stranger
+    return now if since is None else since
 
 
 async def _listen_for_failure(seen: Seen, trip: Trip) -> None:

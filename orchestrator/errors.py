@@ -14,6 +14,7 @@ MayflyError
  |   |- AgentSilent               nobody answered in time
  |   |- WrongMachine              somebody else answered
  |   |- AgentUnproven             somebody answers, and has not proved (yet) to be our agent
+ |   |   `- Stranger              nor has the key that our agent has published
  |   |- AgentRefused              it does not know our key
  |- Busy                 exit 6   somebody else holds it; nothing was touched
  |   |- Taken                     another run holds the lease: it can be waited for
@@ -103,6 +104,14 @@ class WrongMachine(AgentFault):
 
 class AgentUnproven(AgentFault):
     """Somebody answers at the agent's address, and has not proved (yet) to be our agent: no word was said to them."""
+
+
+class Stranger(AgentUnproven):
+    """Somebody answers who has not the key that the VM's own agent has published, under the lease of that `epoch`."""
+
+    def __init__(self, message: str, *, epoch: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch  # 0: not known
 
 
 class AgentRefused(AgentFault):

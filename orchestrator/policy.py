@@ -56,6 +56,7 @@ class Policy:
 
     publication: timedelta = seconds(2)  # between two reads of it, doubled each time: who answers is not who published
     publication_longest: timedelta = seconds(30)  # with the boot reports that is eight looks a minute
+    stranger: timedelta = seconds(45)  # at the address, beside our published agent: what led there fades within seconds
 
     # Following.
     log_poll: timedelta = seconds(25)  # how long the agent holds a question that has no answer yet

@@ -23,7 +23,7 @@ from vm_agent.certificate import Certificate, NotPublished
 from vm_agent.cgroups import writable_group
 from vm_agent.clock import MachineClock
 from vm_agent.deadman import Deadman
-from vm_agent.fence import Fence
+from vm_agent.fence import Fence, epoch_of
 from vm_agent.google_keys import fetch_keys
 from vm_agent.gpu import ChildProbe
 from vm_agent.guard import ANY, own_names
@@ -108,13 +108,22 @@ async def _certificate(settings: Settings, metadata: Metadata | NoMetadata) -> C
     if isinstance(metadata, NoMetadata) or not settings.tls:
         return None
     try:
-        made = certificates.of_this_boot(settings.root / "run/mayfly", identity.boot_id(settings.root))
+        folder, boot = settings.root / "run/mayfly", identity.boot_id(settings.root)
+        made = certificates.of_this_boot(folder, boot, await _epoch(metadata))
         await certificates.publish(made, metadata)
     except NotPublished as problem:
-        raise BadSetting(str(problem)) from problem
+        raise BadSetting(f"{problem} (or MAYFLY_TLS=off, where nobody but its callers can reach it)") from problem
     except OSError as problem:
         raise BadSetting(f"cannot keep a key in {settings.root / 'run/mayfly'}: {problem}") from problem
     return made
+
+
+async def _epoch(metadata: Metadata) -> int:
+    """Of the lease on this VM, as far as it can be told."""
+    try:
+        return epoch_of(await metadata.lease())
+    except OSError:
+        return 0
 
 
 async def _credentials(settings: Settings, metadata: Metadata | NoMetadata) -> list[Credential]:
@@ -150,7 +159,7 @@ def _agent(
     clock, boot_id = MachineClock(), identity.boot_id(settings.root)
     word = None
     if certificate and isinstance(metadata, Metadata):
-        word = GooglesWord(metadata, certificate.publication.audience, clock.uptime)
+        word = GooglesWord(metadata, certificate.publication.audience, clock)
     deadman = Deadman(
         clock,
         PulseFile(settings.root / "run/mayfly/pulse"),

@@ -6,42 +6,21 @@ shares an address with an attacker, behind a NAT, is held up before the first su
 """
 
 import hashlib
-import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vm_agent import policy
+from vm_agent.buckets import Bucket, ByCaller
 from vm_agent.problems import TooManyAttempts
 
 
 @dataclass
-class Bucket:
-    """So many at once, and so many a second."""
-
-    size: float
-    per_second: float
-    level: float
-    at: float = -math.inf
-
-    def take(self, now: float) -> float:
-        """Seconds until there is one to take; 0: it is taken."""
-        self.level = min(self.size, self.level + (now - self.at) * self.per_second)
-        self.at = now
-        if self.level < 1:
-            return (1 - self.level) / self.per_second
-        self.level -= 1
-        return 0.0
-
-    def put_back(self) -> None:
-        """It was not used."""
-        self.level = min(self.size, self.level + 1)
-
-
-@dataclass
 class _Address:
-    tries: Bucket = field(default_factory=lambda: _full(policy.ATTEMPTS_AT_ONCE, policy.ATTEMPTS_PER_SECOND))
-    lines: Bucket = field(default_factory=lambda: _full(policy.ATTEMPT_LINES_AT_ONCE, policy.ATTEMPT_LINES_PER_SECOND))
+    tries: Bucket = field(default_factory=lambda: Bucket.full(policy.ATTEMPTS_AT_ONCE, policy.ATTEMPTS_PER_SECOND))
+    lines: Bucket = field(
+        default_factory=lambda: Bucket.full(policy.ATTEMPT_LINES_AT_ONCE, policy.ATTEMPT_LINES_PER_SECOND)
+    )
     untold: int = 0
 
 
@@ -50,21 +29,21 @@ class Attempts:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now  # seconds, of a clock that nobody sets
-        self._addresses: OrderedDict[str, _Address] = OrderedDict()
+        self._addresses = ByCaller(_Address, policy.ADDRESSES_REMEMBERED)
         self._held: OrderedDict[bytes, None] = OrderedDict()
 
     def begin(self, address: str, proof: str) -> None:
         """One attempt, before anything of it is checked. TooManyAttempts."""
         if _digest(proof) in self._held:
             return
-        if (seconds := self._of(address).tries.take(self._now())) > 0:
+        if (seconds := self._addresses.of(address).tries.take(self._now())) > 0:
             raise TooManyAttempts(seconds)
 
     def held(self, address: str, proof: str) -> None:
         """It succeeded."""
         digest = _digest(proof)
         if digest not in self._held:
-            self._of(address).tries.put_back()
+            self._addresses.of(address).tries.put_back()
         self._held[digest] = None
         self._held.move_to_end(digest)
         if len(self._held) > policy.PROOFS_REMEMBERED:
@@ -76,27 +55,16 @@ class Attempts:
 
     def undecided(self, address: str) -> None:
         """Whether it holds cannot be told: it costs nothing."""
-        self._of(address).tries.put_back()
+        self._addresses.of(address).tries.put_back()
 
     def to_tell(self, address: str) -> int | None:
         """How many refusals of this address this line in the log stands for; None: no line now."""
-        of = self._of(address)
+        of = self._addresses.of(address)
         of.untold += 1
         if of.lines.take(self._now()) > 0:
             return None
         told, of.untold = of.untold, 0
         return told
-
-    def _of(self, address: str) -> _Address:
-        found = self._addresses.setdefault(address, _Address())
-        self._addresses.move_to_end(address)
-        if len(self._addresses) > policy.ADDRESSES_REMEMBERED:
-            self._addresses.popitem(last=False)
-        return found
-
-
-def _full(at_once: int, per_second: float) -> Bucket:
-    return Bucket(at_once, per_second, at_once)
 
 
 def _digest(proof: str) -> bytes:

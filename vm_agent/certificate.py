@@ -1,4 +1,4 @@
-"""The agent's key and certificate: made at each boot, and published before the agent listens.
+"""The agent's key and certificate: made at each boot, and published before the agent listens. A gateway keeps its own.
 
 No authority signs it, and it names no host. What makes it worth something is where it is published: only this VM can
 write its own guest attributes, and only who may use the project can read them.
@@ -37,8 +37,11 @@ class Certificate:
     publication: Publication
 
 
-def of_this_boot(folder: Path, boot_id: str) -> Certificate:
-    """The one that an agent of this boot has published before us, else a new one. OSError if it cannot be kept."""
+def of_this_boot(folder: Path, boot_id: str, epoch: int = 0) -> Certificate:
+    """The one that an agent of this boot has published before us, else a new one. OSError if it cannot be kept.
+
+    `epoch`: of the lease on the VM. By it the orchestrator knows the publication of the boot that it waits for.
+    """
     file = folder / "tls.pem"
     try:
         publication = Publication.model_validate_json((folder / "published.json").read_bytes())
@@ -49,7 +52,18 @@ def of_this_boot(folder: Path, boot_id: str) -> Certificate:
     key, certificate = _new()
     folder.mkdir(parents=True, exist_ok=True)
     _write(file, key + certificate)
-    return Certificate(file, Publication(boot_id=boot_id, nonce=secrets.token_hex(16), certificate=certificate))
+    nonce = secrets.token_hex(16)
+    return Certificate(file, Publication(boot_id=boot_id, nonce=nonce, epoch=epoch, certificate=certificate))
+
+
+def kept(folder: Path, boot_id: str) -> Certificate:
+    """One for all boots of this machine, for callers who cannot read what each publishes. OSError if it cannot be."""
+    file = folder / "tls.pem"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write(file, "".join(_new()))
+    _, begin, rest = file.read_text(encoding="ascii").partition("-----BEGIN CERTIFICATE-----")
+    return Certificate(file, Publication(boot_id=boot_id, nonce=secrets.token_hex(16), certificate=begin + rest))
 
 
 async def publish(
@@ -70,7 +84,7 @@ async def publish(
     except Refused as problem:
         raise NotPublished(
             f"the metadata server does not take the certificate ({problem}): the VM needs enable-guest-attributes=TRUE "
-            "in its metadata, or MAYFLY_TLS=off where nobody but its callers can reach it"
+            "in its metadata"
         ) from problem
     _write(remembered, text.decode())
 

@@ -4,6 +4,9 @@ uvicorn itself would wait for ever for a request's head, and for a reader; and i
 """
 
 import asyncio
+import sys
+from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -12,6 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from vm_agent import policy
 from vm_agent.protocol import PROBLEM_MEDIA_TYPE, Problem
 from vm_agent.replies import SECURITY_HEADERS
+
+TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE.value
 
 
 class Crowd:
@@ -53,6 +58,7 @@ class Connection(H11Protocol):
     def __init__(self, *given: Any, crowd: Crowd, **named: Any) -> None:
         super().__init__(*given, **named)
         self._crowd = crowd
+        self._parted = False  # the last word is said
         self._head_is_late: asyncio.TimerHandle | None = None
         self._reader_is_late: asyncio.TimerHandle | None = None
 
@@ -64,8 +70,9 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
-        super().data_received(data)
-        self._mind_the_head()
+        if not self._parted:
+            super().data_received(data)
+            self._mind_the_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
@@ -94,17 +101,34 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for what is not HTTP: it has no way to the app, so it is answered here."""
-        said = Problem(title="The request is not HTTP", status=400, detail=msg, code="bad-request")
-        headers = {**SECURITY_HEADERS, "Content-Type": PROBLEM_MEDIA_TYPE, "Connection": "close"}
+        said = _why(sys.exc_info()[1], msg)
+        body = said.model_dump_json().encode()
+        headers = {"Content-Type": PROBLEM_MEDIA_TYPE, "Content-Length": str(len(body)), "Connection": "close"}
+        headers |= SECURITY_HEADERS
         if self._asked():  # the app may be at work on the head of a request whose body is none
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:  # else an answer is on its way already
-            self._send(h11.Response(status_code=400, headers=list(headers.items())))
-            if not (self._asked() and self.scope["method"] == "HEAD"):  # h11 lets no answer to it have a body
-                self._send(h11.Data(data=said.model_dump_json().encode()))
+        if self.conn.our_state is h11.SEND_BODY:  # an answer is on its way, and must not look whole
+            self.transport.close()
+            return
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            head_only = self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
+            self._send(h11.Response(status_code=said.status, headers=list(headers.items())))
+            if not head_only:  # h11 lets no answer to HEAD have a body
+                self._send(h11.Data(data=body))
             self._send(h11.EndOfMessage())
-        self.transport.close()
+        self._part()
+
+    def _part(self) -> None:
+        """Close, but not while the caller still sends: the kernel would reset the connection, and lose the answer."""
+        self._parted = True
+        if self.transport.can_write_eof():  # not in TLS: there the answer's length tells where it ends
+            with suppress(OSError):  # it is gone already, as we are about to hear
+                self.transport.write_eof()
+        self.flow.resume_reading()  # into nothing
+        self._crowd.awaits(self)
+        if self._head_is_late is None:
+            self._head_is_late = self.loop.call_later(policy.REQUEST_HEAD_SECONDS, self.transport.close)
 
     def _asked(self) -> bool:
         """Whether a request has ever come. uvicorn's types do not tell that there is no cycle before."""
@@ -118,6 +142,8 @@ class Connection(H11Protocol):
 
         Nor does a body that goes on when its request has been answered.
         """
+        if self._parted:
+            return
         answered = self._asked() and self.cycle.response_complete
         if self.conn.their_state is h11.IDLE or answered:
             self._crowd.awaits(self)
@@ -128,3 +154,11 @@ class Connection(H11Protocol):
         if self._head_is_late:
             self._head_is_late.cancel()
             self._head_is_late = None
+
+
+def _why(error: BaseException | None, detail: str) -> Problem:
+    """What uvicorn makes of every error that h11 finds is one; h11 itself tells a head that is too large."""
+    if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == TOO_LARGE:
+        said = f"it may have {policy.HEAD_BYTES_MAX} bytes"
+        return Problem(title="The request's head is too large", status=TOO_LARGE, detail=said, code="too-large")
+    return Problem(title="The request is not HTTP", status=400, detail=detail, code="bad-request")

@@ -1,8 +1,8 @@
 """The dead-man: a VM to which nobody speaks, and on which nothing runs, powers itself off; so does one whose run
 outlives its deadline. A run inside its deadline is never cut off.
 
-A word is a call with credentials (its arrival, and every part of its answer that was taken), or a change of the lease
-in the VM's metadata. Metadata that cannot be read say nothing. All is timed on the boot clock.
+A word is a call with credentials (its arrival, every part of its body that came and of its answer that was taken), or a
+change of the lease in the VM's metadata. Metadata that cannot be read say nothing. All is timed on the boot clock.
 `ending` decides; `Deadman` keeps the facts and acts. Should the agent be gone or hang, the watch that startup.sh left
 behind does the same from the agent's pulse (pulse.py).
 """
@@ -114,7 +114,7 @@ class Deadman:
     # What comes in
 
     def word(self) -> None:
-        """Somebody with credentials spoke, or took a part of an answer."""
+        """Somebody with credentials spoke, went on speaking, or took a part of an answer."""
         self._facts = replace(self._facts, heard=self._clock.uptime())
 
     def saw(self, attributes: Mapping[str, str]) -> None:

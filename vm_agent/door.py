@@ -52,17 +52,25 @@ class Door:
         except Refused as refused:
             await problem(refused)(scope, receive, send)
             return
-        await self._app(scope, receive, self._listening(send) if scope["state"]["caller"] else send)
+        if scope["state"]["caller"]:
+            receive, send = self._listening(receive, send)
+        await self._app(scope, receive, send)
 
-    def _listening(self, send: Send) -> Send:
-        """Who takes what we say is still there, an hour's download long."""
+    def _listening(self, receive: Receive, send: Send) -> tuple[Receive, Send]:
+        """Who takes what we say, or goes on saying something, is still there, an hour's file long."""
         self._heard()
+
+        async def received() -> Message:
+            message = await receive()
+            if message.get("body"):  # a caller that hangs up says nothing
+                self._heard()
+            return message
 
         async def sent(message: Message) -> None:
             await send(message)
             self._heard()
 
-        return sent
+        return received, sent
 
     async def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

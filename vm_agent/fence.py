@@ -36,7 +36,7 @@ class Fence:
 
     def observe(self, lease: str | None) -> None:
         """The lease in the VM's metadata has changed: its epoch counts from now on, even if nobody has called yet."""
-        self.ledger.raise_epoch(_epoch(_parsed(lease)))
+        self.ledger.raise_epoch(epoch_of(lease))
 
     async def admit(self, epoch: int | None) -> None:
         """Let a command pass, or raise StaleEpoch or LeaseLive. The lease in the VM's metadata has its say too."""
@@ -54,6 +54,11 @@ class Fence:
             self.hear(epoch)
         elif _live(lease, self.now()):
             raise LeaseLive(f"leased by {lease.get('holder')!r} until {lease['expires_at']}")
+
+
+def epoch_of(lease: str | None) -> int:
+    """The epoch of a lease as it is written in the metadata; 0 where there is none."""
+    return _epoch(_parsed(lease))
 
 
 def _parsed(lease: str | None) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Which machine this is: the metadata server of Compute Engine, read over a plain socket; and the kernel's boot id."""
 
 import asyncio
+import base64
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from urllib.parse import quote
 from pydantic_core import from_json
 
 from vm_agent import policy
+from vm_agent.clock import Clock
 from vm_agent.protocol import LEASE_ATTRIBUTE
 
 log = logging.getLogger(__name__)
@@ -156,17 +158,39 @@ class GooglesWord:
 
     metadata: Metadata
     audience: str
-    uptime: Callable[[], float]
+    clock: Clock
     _token: str | None = None
     _until: float = -math.inf
 
     async def token(self) -> str | None:
         """A JWT. None where the VM has no service account. OSError when no answer can be had."""
-        if self.uptime() >= self._until:
+        if self.clock.uptime() >= self._until:
             audience = quote(self.audience, safe="")
             path = f"instance/service-accounts/default/identity?audience={audience}&format=full"
-            self._token, self._until = await self.metadata.read(path), self.uptime() + policy.IDENTITY_SECONDS
+            self._token = await self.metadata.read(path)
+            self._until = self.clock.uptime() + self._seconds_to_keep()
         return self._token
+
+    def _seconds_to_keep(self) -> float:
+        """Google hands out one that it has made before, which may be over soon."""
+        try:
+            left = expiry(self._token) - self.clock.now().timestamp() if self._token else math.inf
+        except ValueError:
+            left = 0.0
+        most = min(policy.IDENTITY_SECONDS, left - policy.IDENTITY_MARGIN_SECONDS)
+        return max(most, policy.IDENTITY_SECONDS_MIN)
+
+
+def expiry(token: str) -> float:
+    """`exp` of a JWT, seconds since 1970. It comes from the metadata server itself: no signature to check.
+
+    ValueError for what is no JWT.
+    """
+    try:
+        claims = token.split(".")[1]
+        return float(from_json(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])
+    except (IndexError, KeyError, TypeError, ValueError) as problem:
+        raise ValueError("the metadata server's answer is no ID token") from problem
 
 
 async def find_metadata(host: str) -> Metadata | NoMetadata:

@@ -16,7 +16,8 @@ CHUNK_BYTES = 256 << 10  # one read of a file on the event loop: well under a mi
 
 BODY_BYTES_MAX = PARAMS_BYTES_MAX + (64 << 10)  # the params, and room for the rest of a StartRequest
 UPLOAD_BYTES_MAX = 4 << 30  # of all files that callers brought: on Cloud Run they take memory
-UPLOAD_SECONDS = 3600.0  # a file that no run has asked for by then makes room for another
+UPLOAD_SECONDS = 3600.0  # a file that no run has asked for by then goes
+UPLOAD_PAUSE_SECONDS = 120.0  # between two parts of a file: until then its caller, cut off it may be, has its room
 KEY_LENGTH_MAX = 255  # characters of an Idempotency-Key
 FOLDERS_KEPT = 50  # finished runs whose log and artifacts stay on the VM's disk; the ledger itself forgets nothing
 RUNS_LISTED = 50
@@ -62,6 +63,8 @@ PUBLISH_SECONDS = 60.0  # to publish the certificate, which nobody can call us w
 PUBLISH_PAUSE_SECONDS = 0.25  # after the first try; doubled each time
 PUBLISH_PAUSE_SECONDS_MAX = 5.0
 IDENTITY_SECONDS = 600.0  # how long one identity token is shown: Google's last an hour
+IDENTITY_MARGIN_SECONDS = 60.0  # and no longer than until so long before its end, whatever clock it is checked by
+IDENTITY_SECONDS_MIN = 5.0  # a clock that is wrong shall not ask Google for each of ten greetings a second
 
 DEADMAN_SILENCE_SECONDS = 180.0  # the lease is renewed once a minute: two renewals may be missed
 DEADMAN_SILENCE_SECONDS_MIN = 1.0

@@ -6,6 +6,7 @@ Refused
 ├── TooManyAttempts 429                                               show them a little later
 ├── NotFound 404                                                      it is not here
 ├── BadOffset 409                                                     go on from elsewhere
+├── PartOnItsWay 409                                                  wait for another's file
 ├── Busy · AttemptRefused · StaleEpoch · LeaseLive 409                 somebody else is in the way
 ├── WrongEgress 412                                                   this VM has not the address it should go out by
 ├── WrongHost 421                                                     call us by one of our names
@@ -167,6 +168,12 @@ class BadOffset(Refused):
     """The file goes on from elsewhere."""
 
     status, code = 409, "bad-offset"
+
+
+class PartOnItsWay(Refused):
+    """Another file is on its way."""
+
+    status, code = 409, "part-on-its-way"
 
 
 class CallerGone(Refused):

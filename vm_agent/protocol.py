@@ -228,6 +228,7 @@ class Publication(_Wire):
 
     boot_id: str
     nonce: str  # made for this boot
+    epoch: int = 0  # of the lease under which it was published; 0: there was none
     certificate: str  # PEM: the one that the agent shows, and that callers trust
 
     @property
@@ -262,7 +263,7 @@ class Problem(_Wire):
     title: str
     status: int
     detail: str = ""
-    # bad-request | bad-range | too-large | too-slow | key-reused | wrong-file | bad-offset | unauthorized |
-    # too-many-attempts | wrong-host | not-found | unknown-run | busy | attempt-refused | stale-epoch | lease-live |
-    # wrong-egress | not-ready | crowded | internal
+    # bad-request | bad-range | too-large | too-slow | key-reused | wrong-file | bad-offset | part-on-its-way |
+    # unauthorized | too-many-attempts | wrong-host | not-found | unknown-run | busy | attempt-refused | stale-epoch |
+    # lease-live | wrong-egress | not-ready | crowded | internal
     code: str = ""

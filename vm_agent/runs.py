@@ -52,7 +52,7 @@ class Runs:
         if self.closing:
             raise NotReady("the agent is shutting down")
         job, now = request.job or self.defaults[mode], self.now()
-        if not self._means_one_that_is_here(mode, request, key):  # else its files have served
+        if not self.begun(mode, request, key):  # else its files have served
             self.uploads.must_have(request.params)
         deadline = now + timedelta(seconds=request.timeout_seconds) if request.timeout_seconds else None
         view, new = self.ledger.accept(
@@ -96,10 +96,6 @@ class Runs:
         return [self.view(run.id) for run in self.ledger.newest(policy.RUNS_LISTED, key)]
 
     def begun(self, mode: Mode, request: StartRequest, key: str) -> bool:
-        """Whether that attempt was accepted before: to ask for it again starts nothing."""
-        return any(run.mode is mode and run.attempt >= request.attempt for run in self.newest(key))
-
-    def _means_one_that_is_here(self, mode: Mode, request: StartRequest, key: str) -> bool:
         """Whether it is answered with a run that was accepted before: only what was interrupted is begun again."""
         return any(
             run.mode is mode and (run.attempt >= request.attempt or run.state is not State.INTERRUPTED)
@@ -232,11 +228,13 @@ class Runs:
         return view.model_copy(update={"log_bytes": size})
 
     def _prune(self) -> None:
-        """Keep the folders of the last runs only; the ledger still remembers what became of the others."""
+        """Keep the folders of the last runs only; the ledger still remembers what became of the others. And no file
+        that a caller brought and forgot."""
         kept = {run.id for run in self.ledger.newest(policy.FOLDERS_KEPT)}
         for folder in self.folder.iterdir() if self.folder.exists() else ():
             if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
+        self.uploads.prune()
 
 
 def _fingerprint(job: Job, request: StartRequest) -> str:

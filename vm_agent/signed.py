@@ -27,6 +27,10 @@ class BadToken(Exception):
     """The token proves nothing. Says why, for the log of whoever checks it: the one who shows it need not know."""
 
 
+class OutOfTime(BadToken):
+    """All else about it may hold, but by our clock it is over, or not valid yet."""
+
+
 class NoKeys(Exception):
     """Google's keys cannot be had now, so nothing can be said of the token."""
 
@@ -127,10 +131,10 @@ def _checked(payload: bytes, audience: str, now: float) -> Mapping[str, Any]:
     if claims.get("aud") != audience:
         raise BadToken(f"its audience is {_shown(claims.get('aud'))}, not {audience!r}")
     if (late := now - _moment(claims, "exp")) > SKEW_SECONDS:
-        raise BadToken(f"it expired {late:.0f} s ago")
+        raise OutOfTime(f"it expired {late:.0f} s ago")
     begins = max(_moment(claims, "iat"), _moment(claims, "nbf") if "nbf" in claims else -math.inf)
     if (early := begins - now) > SKEW_SECONDS:
-        raise BadToken(f"it is not valid before {early:.0f} s from now")
+        raise OutOfTime(f"it is not valid before {early:.0f} s from now")
     return claims
 
 

@@ -6,6 +6,7 @@ of a param becomes the path of that file in the run's own folder, which goes whe
 
 import asyncio
 import hashlib
+import math
 import re
 import shutil
 import time
@@ -15,20 +16,24 @@ from typing import Any
 
 from vm_agent import policy
 from vm_agent.containers import inside
-from vm_agent.problems import BadOffset, BadRequest, Busy, NotFound, TooLarge, WrongFile
+from vm_agent.problems import BadOffset, BadRequest, NotFound, PartOnItsWay, TooLarge, WrongFile
 from vm_agent.protocol import UPLOAD_SCHEME, ImageJob, Job, Upload
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _NAMED = re.compile(rf"{UPLOAD_SCHEME}:(?P<digest>[0-9a-f]{{64}})/(?P<name>[^/\0]{{1,200}})")
+_PART = ".part"
 
 
 class Uploads:
-    """A folder of them: DIGEST when it is whole, DIGEST.part before. No more bytes in all than `bytes_max`."""
+    """A folder of them: DIGEST when it is whole, DIGEST.part before. No more bytes in all than `bytes_max`, those that
+    callers have announced included, nor than the disk has.
+    """
 
     def __init__(self, folder: Path, bytes_max: int) -> None:
         self._folder = folder
         self._bytes_max = bytes_max
-        self._growing: set[Path] = set()
+        self._taking: set[Path] = set()  # parts that a caller is sending just now
+        self._announced: dict[Path, int] = {}  # bytes that a part is to have; unknown after the agent began anew
 
     def find(self, digest: str) -> Upload:
         """How much of it is here."""
@@ -38,20 +43,21 @@ class Uploads:
         return Upload(sha256=digest, size=part.stat().st_size if part.exists() else 0, complete=False)
 
     async def append(self, digest: str, *, total: int, offset: int, pieces: AsyncIterator[bytes]) -> Upload:
-        """Add a part of a file of `total` bytes. BadOffset, Busy, TooLarge, WrongFile."""
+        """Add a part of a file of `total` bytes. BadOffset, PartOnItsWay, TooLarge, WrongFile."""
         here = self.find(digest)
         whole, part = self._places(digest)
         if here.complete:
             return here
-        if part in self._growing:
-            raise Busy("another part of this file is on its way")
+        if part in self._taking:
+            raise PartOnItsWay("another caller sends this very file")
         if here.size > total:  # somebody began it with a wrong size
-            part.unlink()
+            self._drop(part)
             here = self.find(digest)
         if offset != here.size:
             raise BadOffset(f"{here.size} bytes of this file are here")
         self._make_room(total, part)
-        self._growing.add(part)
+        self._taking.add(part)
+        self._announced[part] = total
         try:
             with part.open("ab") as file:
                 async for piece in pieces:
@@ -62,7 +68,9 @@ class Uploads:
             if part.stat().st_size == total:
                 await asyncio.to_thread(_complete, digest, part, whole)
         finally:
-            self._growing.discard(part)
+            self._taking.discard(part)
+            if not part.exists():  # whole, or thrown away
+                self._announced.pop(part, None)
         return self.find(digest)
 
     def must_have(self, params: Mapping[str, Any]) -> None:
@@ -89,28 +97,76 @@ class Uploads:
         """The run of that folder needs its files no more; `keep`: another attempt may."""
         brought = folder / inside.UPLOADS
         for digest in brought.iterdir() if brought.exists() else ():
-            if not keep and _DIGEST.fullmatch(digest.name):  # a job that is our own user may have put others there
-                self._places(digest.name)[0].unlink(missing_ok=True)
+            if _DIGEST.fullmatch(digest.name):  # a job that is our own user may have put others there
+                file = self._places(digest.name)[0]
+                if not keep:
+                    file.unlink(missing_ok=True)
+                elif file.exists():
+                    file.touch()  # its hour begins anew
         shutil.rmtree(brought, ignore_errors=True)
+
+    def prune(self) -> None:
+        """Throw away what no run has asked for by now, whole or not."""
+        for file in self._folder.iterdir() if self._folder.exists() else ():
+            if file not in self._taking and _touched(file) < time.time() - policy.UPLOAD_SECONDS:
+                self._drop(file)
 
     def _places(self, digest: str) -> tuple[Path, Path]:
         if not _DIGEST.fullmatch(digest):
             raise BadRequest("a file is known by its SHA-256: 64 hexadecimal digits in lower case")
-        return self._folder / digest, self._folder / f"{digest}.part"
+        return self._folder / digest, self._folder / f"{digest}{_PART}"
 
     def _make_room(self, total: int, part: Path) -> None:
-        """The oldest of the others go: the file that is wanted now comes first."""
+        """The oldest of the others go, but none that is on its way. PartOnItsWay, TooLarge: that is not enough."""
         if total > self._bytes_max:
             raise TooLarge(f"a file may be {self._bytes_max} bytes at most")
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o711)
-        others = sorted(set(self._folder.iterdir()) - {part} - self._growing, key=lambda file: file.stat().st_mtime)
-        held = sum(file.stat().st_size for file in (*others, *self._growing))
-        for file in others:
-            if held + total > self._bytes_max or file.stat().st_mtime < time.time() - policy.UPLOAD_SECONDS:
-                held -= file.stat().st_size
-                file.unlink()
-        if held + total > self._bytes_max:
-            raise Busy("other files are on their way, and there is no room for this one beside them")
+        self.prune()
+        others = set(self._folder.iterdir()) - {part}
+        growing = {file for file in others if self._grows(file)}
+        resting = sorted(others - growing, key=_touched)
+        promised = sum(self._promised(file) for file in growing) + total
+        to_come = promised - sum(map(_size, growing)) - (_size(part) if part.exists() else 0)
+
+        def fits() -> bool:
+            return promised + sum(map(_size, resting)) <= self._bytes_max and to_come <= _room(self._folder)
+
+        while not fits():
+            if resting:
+                self._drop(resting.pop(0))
+            elif growing:
+                raise PartOnItsWay("other files are on their way, and there is no room for this one beside them")
+            else:
+                raise TooLarge("there is no room for it on the disk")
+
+    def _grows(self, file: Path) -> bool:
+        """Whether a caller is at it: sends it just now, or did a moment ago and is between two parts."""
+        if file in self._taking:
+            return True
+        return file.suffix == _PART and _touched(file) > time.time() - policy.UPLOAD_PAUSE_SECONDS
+
+    def _promised(self, file: Path) -> int:
+        """Bytes."""
+        return max(self._announced.get(file, 0), _size(file))
+
+    def _drop(self, file: Path) -> None:
+        self._announced.pop(file, None)
+        file.unlink(missing_ok=True)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
+
+
+def _touched(file: Path) -> float:
+    """Unix seconds."""
+    return file.stat().st_mtime
+
+
+def _room(folder: Path) -> float:
+    """Bytes that callers' files may still take on that disk."""
+    disk = shutil.disk_usage(folder)
+    return disk.free - policy.RESERVE_BYTES if disk.total else math.inf  # a tmpfs without a limit tells 0 for both
 
 
 def _named(params: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

@@ -27,7 +27,10 @@ CREDENTIALS = {"X-API-Key": LAPTOP}
 
 
 class MetadataServer:
-    """Signs identity tokens with the emulator's signer. `refuse`: it answers 503; `gate` holds its answers back."""
+    """Signs identity tokens with the emulator's signer, and takes guest attributes.
+
+    `refuse`: it answers 503; `gate` holds its answers back.
+    """
 
     def __init__(self) -> None:
         self.signer = Signer.new()
@@ -36,6 +39,7 @@ class MetadataServer:
         self.gate = threading.Event()
         self.gate.set()
         self.asked: list[str] = []  # audiences
+        self.guest_attributes: list[tuple[str, str]] = []  # as they were written
         owner = self
 
         class Door(BaseHTTPRequestHandler):
@@ -54,6 +58,12 @@ class MetadataServer:
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(token.encode())
+
+            def do_PUT(self) -> None:
+                value = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                owner.guest_attributes.append((self.path.partition("guest-attributes/")[2], value))
+                self.send_response(200)
+                self.end_headers()
 
             def log_message(self, *_: object) -> None: ...
 

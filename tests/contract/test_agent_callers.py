@@ -95,10 +95,30 @@ async def test_a_connection_without_a_request_is_closed_and_one_that_waits_for_a
 async def test_an_endless_head_is_refused(tmp_path: Path) -> None:
     async with serving(an_agent(tmp_path)) as client:
         reader, writer = await connected(client)
-        writer.write(b"GET / HTTP/1.1\r\nX: " + b"x" * 200_000)
+        writer.write(b"GET / HTTP/1.1\r\nX: " + b"x" * 2_000_000)
         async with asyncio.timeout(20):
-            assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 431 ")
+        assert json.loads(body)["code"] == "too-large"
         writer.close()
+
+
+async def test_who_goes_on_with_an_endless_head_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "REQUEST_HEAD_SECONDS", 0.3)
+    async with serving(an_agent(tmp_path)) as client:
+        _, writer = await connected(client)
+        writer.write(b"GET / HTTP/1.1\r\nX: ")
+        async with asyncio.timeout(20):
+            with pytest.raises(ConnectionError):
+                await without_end(writer)
+        writer.close()
+
+
+async def without_end(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"x" * 10_000)
+        await writer.drain()
+        await asyncio.sleep(0.01)
 
 
 async def test_a_caller_who_hangs_up_in_the_middle_of_its_body_starts_nothing(

@@ -13,8 +13,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.clocks import BootClock
 from tests.contract.agent_at_work import agent_environment
 from tests.contract.wires import Answer, Asked, http, serving
+from tests.signing import SigningKey
 from vm_agent import policy
 from vm_agent.certificate import NotPublished, of_this_boot, publish
 from vm_agent.identity import GooglesWord, Metadata
@@ -22,13 +24,13 @@ from vm_agent.protocol import CERTIFICATE_NAME, PUBLICATION, Publication
 
 
 @asynccontextmanager
-async def a_metadata_server(statuses: Sequence[int], asked: list[Asked]) -> AsyncIterator[Metadata]:
+async def a_metadata_server(statuses: Sequence[int], asked: list[Asked], value: str = "") -> AsyncIterator[Metadata]:
     """Answers with these, and with 200 from then on."""
     left = list(statuses)
 
     async def say(request: Asked) -> Answer:
         asked.append(request)
-        return http(left.pop(0) if left else 200, b"a token")
+        return http(left.pop(0) if left else 200, value.encode())
 
     async with serving(say) as url:
         yield Metadata(url.removeprefix("http://"))
@@ -124,12 +126,24 @@ async def test_guest_attributes_that_are_off_are_told_at_once_with_the_remedy(tm
     assert len(asked) == 1
 
 
-async def test_the_identity_token_is_for_nonce_and_certificate_and_asked_for_once_in_a_while() -> None:
-    asked, uptime = list[Asked](), [0.0]
-    async with a_metadata_server([], asked) as metadata:
-        word = GooglesWord(metadata, "mayfly/n/c", lambda: uptime[0])
-        assert [await word.token(), await word.token()] == ["a token", "a token"]
-        uptime[0] += policy.IDENTITY_SECONDS
+@pytest.mark.parametrize(
+    ("left", "kept"),
+    [(3600, 600), (400, 340), (62, 5), (-9999, 5), (None, 5)],
+    ids=["fresh", "half over", "almost over", "over by a wrong clock", "not a token"],
+)
+async def test_the_identity_token_is_for_nonce_and_certificate_and_kept_while_it_holds(
+    left: float | None, kept: float
+) -> None:
+    asked, clock = list[Asked](), BootClock()
+    now = clock.now().timestamp()
+    token = "a token" if left is None else SigningKey().token(now, exp=now + left)
+    async with a_metadata_server([], asked, token) as metadata:
+        word = GooglesWord(metadata, "mayfly/n/c", clock)
+        assert [await word.token(), await word.token()] == [token, token]
+        clock.seconds += kept - 1
+        await word.token()
+        assert len(asked) == 1
+        clock.seconds += 1
         await word.token()
     assert [request.query for request in asked] == [{"audience": "mayfly/n/c", "format": "full"}] * 2
     assert asked[0].path == "/computeMetadata/v1/instance/service-accounts/default/identity"

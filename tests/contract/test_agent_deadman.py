@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from gcp_emulator.emulator import Emulator
 from tests.clocks import BootClock
@@ -109,6 +110,28 @@ async def test_an_answer_that_is_taken_is_a_word_however_long_it_took(tmp_path: 
         go.touch()
         assert (await waiting).json()["state"] == "SUCCEEDED"
         assert off_in(agent, clock) == 180
+
+
+async def test_a_body_that_keeps_coming_is_a_word_and_a_caller_that_hangs_up_says_none(tmp_path: Path) -> None:
+    clock = BootClock()
+    agent = an_agent(tmp_path, deadman=a_deadman(tmp_path, clock))
+    said = [{"type": "http.request", "body": b"RIFF", "more_body": True}, {"type": "http.disconnect"}]
+    seen = []
+
+    async def app(_: Scope, receive: Receive, __: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            seen.append(off_in(agent, clock))
+
+    async def receive() -> Message:
+        clock.seconds += 100
+        return said.pop(0)
+
+    door = Door(
+        app, credentials=agent.credentials, attempts=agent.attempts, fence=agent.fence, heard=agent.deadman.word
+    )
+    headers = [(b"x-api-key", KEY.encode())]
+    await door({"type": "http", "method": "PUT", "path": "/files/x", "headers": headers}, receive, nobody)
+    assert (seen, off_in(agent, clock)) == ([180], 80)
 
 
 async def test_a_run_is_minded_from_its_acceptance_to_its_end(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import httpx
 import pytest
 
 from tests.contract.agent_at_work import an_agent, at_work, result_of, start, write_main
+from vm_agent import policy
 from vm_agent.agent import Agent
+from vm_agent.problems import PartOnItsWay
 from vm_agent.uploads import Uploads
 
 AUDIO = b"RIFF" + bytes(range(256)) * 400
@@ -161,21 +165,90 @@ async def test_nobody_without_credentials_uploads(client: httpx.AsyncClient, tmp
 
 async def test_the_oldest_files_make_room_and_those_on_their_way_do_not(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, bytes_max=1000)
-    bodies = [bytes([number]) * 400 for number in range(3)]
-    digests = [hashlib.sha256(body).hexdigest() for body in bodies]
-    going = asyncio.Event()
-
-    async def pieces(body: bytes, wait: bool = False) -> AsyncIterator[bytes]:
-        yield body[:100]
-        if wait:
-            await going.wait()
-        yield body[100:]
-
-    for digest, body in zip(digests[:2], bodies, strict=False):
-        assert (await uploads.append(digest, total=400, offset=0, pieces=pieces(body))).complete
-    last = asyncio.create_task(uploads.append(digests[2], total=400, offset=0, pieces=pieces(bodies[2], wait=True)))
-    while not uploads.find(digests[2]).size and not uploads._growing:
-        await asyncio.sleep(0)
-    going.set()
+    files = [A400(number) for number in range(3)]
+    for file in files[:2]:
+        assert (await uploads.append(file.digest, total=400, offset=0, pieces=file.pieces())).complete
+    last = asyncio.create_task(uploads.append(files[2].digest, total=400, offset=0, pieces=files[2].pieces(hold=True)))
+    await files[2].begun.wait()
+    with pytest.raises(PartOnItsWay, match="this very file"):
+        await uploads.append(files[2].digest, total=400, offset=0, pieces=files[2].pieces())
+    files[2].go_on.set()
     assert (await last).complete
-    assert [uploads.find(digest).complete for digest in digests] == [False, True, True]
+    assert [uploads.find(file.digest).complete for file in files] == [False, True, True]
+
+
+async def test_what_callers_have_announced_is_taken_before_it_has_come(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, bytes_max=700)
+    first, second = A400(1), A400(2)
+    sending = asyncio.create_task(uploads.append(first.digest, total=400, offset=0, pieces=first.pieces(hold=True)))
+    await first.begun.wait()
+    with pytest.raises(PartOnItsWay, match="no room"):
+        await uploads.append(second.digest, total=400, offset=0, pieces=second.pieces())
+    first.go_on.set()
+    assert (await sending).complete
+    assert (await uploads.append(second.digest, total=400, offset=0, pieces=second.pieces())).complete
+
+
+async def test_between_two_parts_a_caller_keeps_its_room_for_a_while(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, bytes_max=450)
+    first, second = A400(1), A400(2)
+    await uploads.append(first.digest, total=400, offset=0, pieces=first.pieces(upto=100))
+    with pytest.raises(PartOnItsWay, match="no room"):
+        await uploads.append(second.digest, total=400, offset=0, pieces=second.pieces())
+    grow_older(tmp_path, policy.UPLOAD_PAUSE_SECONDS + 1)
+    assert (await uploads.append(second.digest, total=400, offset=0, pieces=second.pieces())).complete
+    assert uploads.find(first.digest).size == 0, "its caller went away for too long"
+
+
+async def test_no_more_is_taken_than_the_disk_has(small_disk: Path) -> None:
+    mebibyte = 1 << 20
+    write_main(small_disk, MAIN)
+    async with at_work(an_agent(small_disk)) as client:
+        too_large = await put(client, AUDIO[:1000], size=4 * mebibyte)
+        assert (too_large.status_code, too_large.json()["code"]) == (413, "too-large")
+        assert "on the disk" in too_large.json()["detail"]
+        assert (await put(client, AUDIO[:1000], size=2 * mebibyte)).status_code == 200
+        other = await put(client, AUDIO[:1000], size=2 * mebibyte, digest="0" * 64)
+        assert (other.status_code, other.json()["code"]) == (409, "part-on-its-way")
+
+
+async def test_an_agent_that_begins_throws_away_what_nobody_asked_for(tmp_path: Path) -> None:
+    async with at_work(an_agent(tmp_path)) as client:
+        await put(client)
+        await put(client, b"x" * 10, size=20, digest="0" * 64)
+        await put(client, b"y" * 10, size=20, digest="1" * 64)
+    grow_older(tmp_path / "state/uploads", policy.UPLOAD_SECONDS + 1)
+    (tmp_path / "state/uploads" / f"{'1' * 64}.part").touch()
+    async with at_work(an_agent(tmp_path)):
+        assert [path.name for path in (tmp_path / "state/uploads").iterdir()] == [f"{'1' * 64}.part"]
+
+
+async def test_a_run_that_was_cut_off_keeps_its_file_for_another_hour(tmp_path: Path) -> None:
+    uploads, file = Uploads(tmp_path / "uploads", bytes_max=700), A400(1)
+    await uploads.append(file.digest, total=400, offset=0, pieces=file.pieces())
+    uploads.hand_over({"audio": f"mayfly-upload:{file.digest}/a.wav"}, tmp_path / "run")
+    grow_older(tmp_path / "uploads", policy.UPLOAD_SECONDS + 1)
+    uploads.done(tmp_path / "run", keep=True)
+    uploads.prune()
+    assert uploads.find(file.digest).complete
+
+
+class A400:
+    """A file of 400 bytes, and how it comes."""
+
+    def __init__(self, number: int) -> None:
+        self.body = bytes([number]) * 400
+        self.digest = hashlib.sha256(self.body).hexdigest()
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def pieces(self, *, hold: bool = False, upto: int = 400) -> AsyncIterator[bytes]:
+        yield self.body[:100]
+        self.begun.set()
+        if hold:
+            await self.go_on.wait()
+        yield self.body[100:upto]
+
+
+def grow_older(folder: Path, seconds: float) -> None:
+    for file in folder.iterdir():
+        os.utime(file, (time.time() - seconds,) * 2)

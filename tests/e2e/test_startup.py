@@ -167,6 +167,15 @@ async def test_while_keys_are_rotated_two_are_valid(vm, google):
     assert agent["MAYFLY_API_KEY"].split() == ["the-key", "the-old-key"]
 
 
+async def test_a_gateway_s_own_certificate_is_no_secret_to_be_read(vm, google):
+    google.attributes |= {"mayfly-role": "gateway", "mayfly-gateway-certificate": "own"}
+    google.secrets = {"mayfly-gateway-keys/versions/latest": b"phone=0123456789abcdef"}
+    await _boot(vm, google)
+    agent = _ask(google)
+    assert agent["MAYFLY_GATEWAY_CERTIFICATE"] == "own"
+    assert agent["MAYFLY_GATEWAY_KEYS"] == "phone=0123456789abcdef"
+
+
 async def test_no_secret_is_seen_on_the_console_in_a_report_or_in_an_argument(vm, google):
     await _boot(vm, google)
     seen = vm.console + json.dumps(google.reports).encode() + _every_command_line()
@@ -232,6 +241,32 @@ async def test_a_boot_that_fails_says_at_once_where_and_why(vm, google, change, 
     assert detail in last["detail"]
     assert f"mayfly: stage={stage} status=failed detail=".encode() in vm.console
     assert [report["status"] for report in google.reports].count("failed") == 1
+
+
+@pytest.mark.parametrize("login", ["https://glpat-s3cret", "https://me:glpat-s3cret", "ssh://git:glpat-s3cret"])
+async def test_credentials_in_the_address_of_the_code_are_refused_and_shown_nowhere(vm, google, login):
+    google.attributes |= {"mayfly-source": f"{login}@127.0.0.1:9/me/bot.git", "mayfly-ref": ""}
+    await vm.boot(SCRIPT, metadata_host=google.host)
+    await vm.says("startup-script exit status ")
+    last = google.reports[-1]
+    assert (last["stage"], last["status"]) == ("code", "failed")
+    assert "mayfly-source has a name or password in its URL" in last["detail"]
+    assert "have private code in the image" in last["detail"]
+    assert b"s3cret" not in vm.console + json.dumps(google.reports).encode()
+
+
+async def test_where_the_code_is_from_is_for_the_agent_s_user_alone_to_read(vm, google):
+    await _boot(vm, google)
+    source = vm.disk / "opt/mayfly/src"
+    assert stat.S_IMODE((source / ".git").stat().st_mode) == 0o700
+    assert (source / "vm_agent/__main__.py").stat().st_mode & stat.S_IROTH
+
+
+async def test_the_name_that_ssh_asks_for_is_no_secret(vm, google):
+    google.attributes["mayfly-source"] = "ssh://git@127.0.0.1:9/me/bot.git"
+    await vm.boot(SCRIPT, metadata_host=google.host)
+    await vm.says("startup-script exit status ")
+    assert "git -C" in google.reports[-1]["detail"], "it was tried"
 
 
 async def test_a_vm_whose_agent_never_comes_up_powers_itself_off(vm, google):

@@ -25,6 +25,8 @@ from tests.contract.gateway_at_work import PHONE, Gateway, MetadataServer, gatew
 from tests.journeys.lab import CHECKOUT
 
 AUDIO = b"ID3" + os.urandom(20_000_000)  # more than one part
+# Between two tries half a second at first, ten at most: here, a moment.
+HASTY = "from mayfly import client; client.PAUSE_SECONDS = (0.02, 0.2); from mayfly.cli import main; main()"
 JOB = """
     import hashlib, pathlib, time
     def run(context):
@@ -88,7 +90,7 @@ class Place:
         return process.returncode or 0, out.decode(), err.decode()
 
     async def begin(self, *words: str, url: str | None = None, **environment: str) -> asyncio.subprocess.Process:
-        command = [sys.executable, "-m", "mayfly", "call", url or self.gateway.url, "--key-env", "KEY", *words]
+        command = [sys.executable, "-c", HASTY, "call", url or self.gateway.url, "--key-env", "KEY", *words]
         return await asyncio.create_subprocess_exec(
             *command,
             env={**os.environ, "KEY": PHONE, **environment},
@@ -234,6 +236,31 @@ async def test_a_file_that_shrinks_while_it_is_sent_ends_the_call(place: Place) 
     with Client(place.gateway.url, PHONE) as client, pytest.raises(BadUsage, match="became shorter"):
         await asyncio.to_thread(client.upload, file, lambda *_: os.truncate(file, 0))
     assert await place.runs() == []
+
+
+async def test_a_file_that_another_caller_is_sending_is_waited_for(place: Place) -> None:
+    digest, begun, refused = hashlib.sha256(AUDIO).hexdigest(), asyncio.Event(), asyncio.Event()
+    loop, tries = asyncio.get_running_loop(), []
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield AUDIO[:1000]
+        begun.set()
+        await refused.wait()
+        yield AUDIO[1000:]
+
+    def tried(here: int, size: int) -> None:
+        tries.append(here)
+        if len(tries) == 2:  # the first was refused
+            loop.call_soon_threadsafe(refused.set)
+
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{place.service}", trust_env=False, timeout=60) as other:
+        put = other.put(f"/files/{digest}", params={"size": len(AUDIO)}, content=slowly())
+        sending = asyncio.create_task(put)
+        await begun.wait()
+        with Client(place.gateway.url, PHONE) as client:
+            named = await asyncio.to_thread(client.upload, place.folder / "talk.mp3", tried)
+        assert named == f"mayfly-upload:{digest}/talk.mp3"
+        assert (await sending).json()["complete"] is True
 
 
 async def test_another_run_is_exit_6_and_is_left_alone(place: Place) -> None:

@@ -11,16 +11,18 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import uvicorn
 
-from vm_agent import serving
+from vm_agent import certificate as certificates
+from vm_agent import identity, serving
 from vm_agent.connections import Crowd
 from vm_agent.gateway import policy
 from vm_agent.gateway.framing import StrictConnection
 from vm_agent.gateway.relay import Limits, Relay
-from vm_agent.gateway.settings import EXPLAINED, Settings, from_environment
+from vm_agent.gateway.settings import EXPLAINED, OWN, Settings, from_environment
 from vm_agent.gateway.tokens import Tokens, from_metadata
 from vm_agent.gateway.upstream import Patience, Upstream
 from vm_agent.identity import Metadata
@@ -57,6 +59,9 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 async def _serve(settings: Settings, host: str, port: int) -> None:
+    metadata = Metadata(settings.metadata_host)
+    if settings.certificate == OWN:
+        settings = replace(settings, certificate=await _own(settings, metadata))
     context = _tls(settings, host)
     try:
         listening = await serving.listen(host, port)
@@ -64,7 +69,7 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
         raise BadSetting(f"cannot listen on {host}:{port}: {problem.strerror or problem}") from problem
     _minding_the_stalled(listening, settings.stall_seconds)
     serving.allow_open_files()
-    tokens = Tokens(from_metadata(Metadata(settings.metadata_host), settings.audience), time.time)
+    tokens = Tokens(from_metadata(metadata, settings.audience), time.time)
     upstream = Upstream(settings.upstream, Patience(settings.answer_seconds, settings.stall_seconds))
     limits = Limits(settings.body_bytes_max, settings.requests_max, settings.stall_seconds)
     relay = Relay(keys=settings.keys, tokens=tokens, upstream=upstream, limits=limits)
@@ -101,12 +106,26 @@ def _config(relay: Relay, context: ssl.SSLContext | None) -> uvicorn.Config:
     )
 
 
+async def _own(settings: Settings, metadata: Metadata) -> str:
+    """The path of our own certificate and its key, once those who may read guest attributes can know it."""
+    folder = settings.root / "var/lib/mayfly/gateway"
+    try:
+        own = certificates.kept(folder, identity.boot_id(settings.root))
+        await certificates.publish(own, metadata)
+    except certificates.NotPublished as problem:
+        raise BadSetting(f"MAYFLY_GATEWAY_CERTIFICATE=own: {problem}") from problem
+    except OSError as problem:
+        raise BadSetting(f"MAYFLY_GATEWAY_CERTIFICATE=own: no key can be kept in {folder}: {problem}") from problem
+    return str(own.file)
+
+
 def _tls(settings: Settings, host: str) -> ssl.SSLContext | None:
     if not settings.certificate:
         if settings.plain or _loopback(host):
             return None
         raise BadSetting(
-            "no MAYFLY_GATEWAY_CERTIFICATE: keys would be readable on the way. MAYFLY_GATEWAY_PLAIN=1 allows that"
+            "no MAYFLY_GATEWAY_CERTIFICATE: keys would be readable on the way. It can be 'own'. Or allow that: "
+            "MAYFLY_GATEWAY_PLAIN=1"
         )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -11,7 +11,7 @@ import re
 import h11
 from h11._receivebuffer import ReceiveBuffer
 
-from vm_agent.connections import Connection
+from vm_agent.connections import TOO_LARGE, Connection
 from vm_agent.gateway import policy
 from vm_agent.gateway.headers import API_KEY
 
@@ -44,7 +44,7 @@ class StrictBuffer(ReceiveBuffer):
                 raise h11.RemoteProtocolError("a line does not end with CR LF")
             self._looked = 0 if end >= 0 else len(self._data)
             if end > policy.HEAD_BYTES_MAX:  # h11 minds only one that is not all there yet
-                raise h11.RemoteProtocolError("the head is too large")
+                raise h11.RemoteProtocolError("the head is too large", error_status_hint=TOO_LARGE)
         lines = super().maybe_extract_lines()
         if lines:
             if self._connection.their_state is h11.IDLE and not lines[0].endswith((b" HTTP/1.1", b" HTTP/1.0")):

@@ -9,7 +9,7 @@ KEY_LENGTH_MIN = 16  # characters: what `openssl rand -hex 16` gives is twice as
 
 GUESSES_AT_ONCE = 10  # wrong keys from one address: a caller that was set up wrongly is told so
 GUESS_SECONDS = 6.0  # until one more is heard: ten a minute, in the log as well
-GUESSERS_MAX = 10_000  # addresses remembered: a megabyte; then the one seen longest ago is forgotten
+GUESSERS_MAX = 10_000  # addresses remembered: three megabytes; then the one seen longest ago is forgotten
 
 HEAD_BYTES_MAX = 16 << 10  # a request's line and headers: uvicorn's own limit for what comes in parts
 BODY_BYTES_MAX = 8 << 30  # an upload: hours of uncompressed sound; what the service itself takes may be less

@@ -9,9 +9,9 @@ from email.utils import formatdate
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from vm_agent.buckets import Bucket, ByCaller
 from vm_agent.gateway import policy
 from vm_agent.gateway.body import Body, too_large
-from vm_agent.gateway.guesses import Guesses
 from vm_agent.gateway.headers import API_KEY, Headers, Hop, body_length, to_caller, to_upstream, values
 from vm_agent.gateway.keys import Keys
 from vm_agent.gateway.problems import MethodRefused, Overloaded, TooManyGuesses, WrongKey
@@ -107,11 +107,10 @@ class Relay:
         self._upstream = upstream
         self._limits = limits
         self._live = 0
-        self._guesses = Guesses(
-            time.monotonic,
-            at_once=policy.GUESSES_AT_ONCE,
-            seconds_each=policy.GUESS_SECONDS,
-            addresses_max=policy.GUESSERS_MAX,
+        # Right keys always pass, however many wrong ones came from the same address: behind one network or one balancer
+        # many callers have one address, and nobody shall lock the others out.
+        self._guesses = ByCaller(
+            lambda: Bucket.full(policy.GUESSES_AT_ONCE, 1 / policy.GUESS_SECONDS), policy.GUESSERS_MAX
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,7 +174,7 @@ class Relay:
         presented = values(headers, API_KEY)
         name = self._keys.name_of(presented[0]) if presented else None
         if name is None:
-            if self._guesses.too_many(exchange.client):
+            if self._guesses.of(exchange.client).take(time.monotonic()) > 0:
                 raise TooManyGuesses("wait, or show a right key")
             raise WrongKey("wrong X-API-Key" if presented else "no X-API-Key")
         exchange.key = name

@@ -4,6 +4,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from vm_agent.gateway import policy
@@ -14,7 +15,8 @@ EXPLAINED = """\
 settings, from the environment:
   MAYFLY_GATEWAY_UPSTREAM       the service: https://NAME, nothing behind it (needed)
   MAYFLY_GATEWAY_KEYS           who may pass: lines NAME=KEY, at least 16 characters a key; a name may have two (needed)
-  MAYFLY_GATEWAY_CERTIFICATE    certificate chain for HTTPS: PEM text, or the path of a PEM file
+  MAYFLY_GATEWAY_CERTIFICATE    certificate chain for HTTPS: PEM text, or the path of a PEM file; "own": one that the
+                                gateway makes and keeps, and publishes as the guest attribute mayfly/agent
   MAYFLY_GATEWAY_CERTIFICATE_KEY  its private key, likewise (default: it is in there as well)
   MAYFLY_GATEWAY_PLAIN=1        no HTTPS here: something in front of the gateway ends it (always so on loopback)
   MAYFLY_GATEWAY_AUDIENCE       of the ID token (default: the upstream)
@@ -25,6 +27,9 @@ settings, from the environment:
   AGENT_PORT                    the port (default: 8000)
   GCE_METADATA_HOST             the metadata server, where it is not Google's
 """
+
+
+OWN = "own"  # in the place of a certificate
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Settings:
     requests_max: int
     port: int
     metadata_host: str
+    root: Path
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -65,6 +71,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         requests_max=_number(environment, "MAYFLY_GATEWAY_REQUESTS_MAX", policy.REQUESTS_MAX, policy.REQUESTS_MAX),
         port=_number(environment, "AGENT_PORT", 8000, 65535),
         metadata_host=environment.get("GCE_METADATA_HOST") or "169.254.169.254",
+        root=Path(environment.get("MAYFLY_ROOT") or "/"),
     )
 
 

@@ -1,15 +1,13 @@
 """The gateway's Google ID token: one for all callers, renewed before it expires, by one refresh at a time."""
 
 import asyncio
-import base64
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from vm_agent.gateway import policy
 from vm_agent.gateway.problems import NoIdentity
-from vm_agent.identity import Metadata
+from vm_agent.identity import Metadata, expiry
 
 log = logging.getLogger(__name__)
 
@@ -84,15 +82,3 @@ def from_metadata(metadata: Metadata, audience: str) -> Fetch:
         return token.strip()
 
     return fetch
-
-
-def expiry(token: str) -> float:
-    """`exp` of a JWT, seconds since 1970. It comes from the metadata server itself: no signature to check.
-
-    ValueError for what is no JWT.
-    """
-    try:
-        claims = token.split(".")[1]
-        return float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])
-    except (IndexError, KeyError, TypeError, ValueError) as problem:
-        raise ValueError("the metadata server's answer is no ID token") from problem

@@ -3,7 +3,7 @@
 import pytest
 
 from vm_agent import policy
-from vm_agent.attempts import Attempts, Bucket
+from vm_agent.attempts import Attempts
 from vm_agent.problems import TooManyAttempts
 
 
@@ -52,6 +52,12 @@ def test_other_addresses_have_their_own(agent: Agent):
     assert agent.exhaust("somebody else") == policy.ATTEMPTS_AT_ONCE
 
 
+def test_who_has_a_whole_network_of_ipv6_has_one_account(agent: Agent):
+    agent.exhaust("2001:db8::1")
+    assert agent.exhaust("2001:db8::2") == 0
+    assert agent.exhaust("2001:db8:0:1::1") == policy.ATTEMPTS_AT_ONCE
+
+
 def test_success_costs_nothing(agent: Agent):
     for _ in range(10 * policy.ATTEMPTS_AT_ONCE):
         agent.attempts.begin("orchestrator", "right")
@@ -96,7 +102,7 @@ def test_only_so_many_addresses_and_proofs_are_remembered(agent: Agent):
     for number in range(3 * policy.ADDRESSES_REMEMBERED):
         agent.attempts.begin(f"address {number}", "x")
         agent.attempts.held(f"address {number}", f"proof {number}")
-    assert len(agent.attempts._addresses) == policy.ADDRESSES_REMEMBERED
+    assert len(agent.attempts._addresses._kept) == policy.ADDRESSES_REMEMBERED
     assert len(agent.attempts._held) == policy.PROOFS_REMEMBERED
 
 
@@ -106,10 +112,3 @@ def test_the_log_gets_a_few_lines_at_once_and_then_one_that_stands_for_many(agen
     assert agent.attempts.to_tell("operator") == 1, "others are still told of"
     agent.seconds += 31
     assert agent.attempts.to_tell("attacker") == 1001 - policy.ATTEMPT_LINES_AT_ONCE
-
-
-def test_a_bucket_never_holds_more_than_its_size():
-    bucket = Bucket(2, 1.0, 2)
-    bucket.put_back()
-    assert [bucket.take(0.0), bucket.take(0.0), bucket.take(0.0), bucket.take(0.5)] == [0.0, 0.0, 1.0, 0.5]
-    assert bucket.take(1.0) == 0.0

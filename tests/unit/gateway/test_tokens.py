@@ -8,7 +8,8 @@ import pytest
 
 from vm_agent.gateway import policy
 from vm_agent.gateway.problems import NoIdentity
-from vm_agent.gateway.tokens import Tokens, expiry
+from vm_agent.gateway.tokens import Tokens
+from vm_agent.identity import expiry
 
 HOUR = 3600.0
 

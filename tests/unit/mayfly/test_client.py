@@ -1,5 +1,6 @@
 """What a client believes of what it is told."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from mayfly.answers import NotNow, RunLost, checked, understood
 from mayfly.client import Client, _parts
 from orchestrator.errors import AgentFault, BadUsage, Busy, Exit, MayflyError
+from tests.contract.wires import Asked, http, serving
 from vm_agent.protocol import RunList
 
 
@@ -39,6 +41,21 @@ def test_https_and_this_machine_will_do(url: str) -> None:
         pass
 
 
+async def test_what_is_said_to_this_machine_goes_by_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Asked] = []
+
+    async def answer(one: Asked) -> bytes:
+        asked.append(one)
+        return http(200, {"runs": []})
+
+    async with serving(answer) as url:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        with Client(url, "key", patience_seconds=0) as client:
+            assert await asyncio.to_thread(client.known, "monday") is None
+    assert [one.path for one in asked] == ["/runs"]
+
+
 @pytest.mark.parametrize(
     ("status", "code", "error", "exit_code"),
     [
@@ -59,8 +76,15 @@ def test_a_refusal_says_what_to_do(status: int, code: str, error: type[MayflyErr
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(502, "no-identity"), (503, "not-ready"), (504, "upstream-silent"), (408, "body-stalled"), (409, "bad-offset")],
-)  # fmt: skip
+    [
+        (502, "no-identity"),
+        (503, "not-ready"),
+        (504, "upstream-silent"),
+        (408, "body-stalled"),
+        (409, "bad-offset"),
+        (409, "part-on-its-way"),
+    ],
+)
 def test_some_answers_mean_later(status: int, code: str) -> None:
     with pytest.raises(NotNow, match="because"):
         checked(lambda: _answer(status, code))
