@@ -14,6 +14,7 @@ from tests.contract.agent_at_work import an_agent, at_work, result_of, start, wr
 from vm_agent import policy
 from vm_agent.agent import Agent
 from vm_agent.problems import PartOnItsWay
+from vm_agent.protocol import FunctionJob
 from vm_agent.uploads import Uploads
 
 AUDIO = b"RIFF" + bytes(range(256)) * 400
@@ -226,7 +227,9 @@ async def test_an_agent_that_begins_throws_away_what_nobody_asked_for(tmp_path: 
 async def test_a_run_that_was_cut_off_keeps_its_file_for_another_hour(tmp_path: Path) -> None:
     uploads, file = Uploads(tmp_path / "uploads", bytes_max=700), A400(1)
     await uploads.append(file.digest, total=400, offset=0, pieces=file.pieces())
-    uploads.hand_over({"audio": f"mayfly-upload:{file.digest}/a.wav"}, tmp_path / "run")
+    uploads.hand_over(
+        {"audio": f"mayfly-upload:{file.digest}/a.wav"}, tmp_path / "run", FunctionJob(function="main:run")
+    )
     grow_older(tmp_path / "uploads", policy.UPLOAD_SECONDS + 1)
     uploads.done(tmp_path / "run", keep=True)
     uploads.prune()

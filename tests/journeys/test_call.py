@@ -93,7 +93,8 @@ class Place:
         command = [sys.executable, "-c", HASTY, "call", url or self.gateway.url, "--key-env", "KEY", *words]
         return await asyncio.create_subprocess_exec(
             *command,
-            env={**os.environ, "KEY": PHONE, **environment},
+            cwd=self.folder,  # where the files go without --out
+            env={**os.environ, "KEY": PHONE, "PYTHONPATH": str(CHECKOUT), **environment},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
