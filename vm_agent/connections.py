@@ -99,6 +99,13 @@ class Connection(H11Protocol):
             self._reader_is_late = None
         super().resume_writing()
 
+    def shutdown(self) -> None:
+        """Called by uvicorn, as it leaves: who keeps an idle connection may not answer TLS's goodbye."""
+        super().shutdown()
+        idle = not self._asked() or self.cycle.response_complete
+        if idle and not self.transport.get_write_buffer_size():
+            self.transport.abort()
+
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for what is not HTTP: it has no way to the app, so it is answered here."""
         said = _why(sys.exc_info()[1], msg)

@@ -1,6 +1,7 @@
 """The gateway's HTTPS: with its own certificate, which a caller pins, and with callers that do not get through."""
 
 import asyncio
+import socket
 import ssl
 from pathlib import Path
 
@@ -90,6 +91,35 @@ async def test_a_handshake_that_is_never_finished_is_cut_off_and_others_are_serv
     finally:
         server.should_exit = True
         await running
+
+
+async def test_a_caller_who_keeps_a_connection_and_sleeps_holds_up_nobody_s_leaving(tmp_path: Path) -> None:
+    """TLS has a goodbye of its own, which who sleeps does not answer: asyncio would wait half a minute for it."""
+    certificate, key = certificate_and_key()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(written(tmp_path, certificate, key))
+    listening = await serving.listen("127.0.0.1", 0)
+    config = _config(says_well, context)  # type: ignore[arg-type] # a relay is an app, too
+    config.timeout_graceful_shutdown = None
+    server = serving.TimelyServer(config)
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    sleeper = await asyncio.to_thread(answered, listening.getsockname(), certificate)
+    server.should_exit = True
+    async with asyncio.timeout(20):
+        await running
+    sleeper.close()
+
+
+def answered(address: tuple[str, int], certificate: str) -> ssl.SSLSocket:
+    """A connection that has had its answer."""
+    trusted = ssl.create_default_context(cadata=certificate)
+    caller = trusted.wrap_socket(socket.create_connection(address, timeout=30), server_hostname="localhost")
+    caller.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    said = b""
+    while not said.endswith(b"0\r\n\r\n"):
+        said += caller.recv(1000)
+    assert b"well" in said
+    return caller
 
 
 async def closed(reader: asyncio.StreamReader) -> bool:

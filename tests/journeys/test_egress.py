@@ -1,5 +1,7 @@
 """The static address goes from the VM, or another takes its place, just before the run is asked for."""
 
+import shlex
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,12 +10,29 @@ from typing import Any
 import httpx
 import pytest
 
-from gcp_emulator.seed import AddressSeed
+from gcp_emulator.seed import AddressSeed, Seed
 from orchestrator.run import Outcome
 from tests.journeys.endings import ended
-from tests.journeys.lab import Lab, a_lab, a_world
+from tests.journeys.lab import Lab, a_lab, a_world, starts_the_agent
 
 ZONE = "compute/v1/projects/demo/zones/us-central1-a"
+
+
+# An address that is not there is waited for: here, not for four seconds.
+HASTY = "from vm_agent import policy; policy.EGRESS_SECONDS = 0.3; from vm_agent.__main__ import main; main()"
+
+
+def a_hasty_world() -> Seed:
+    script = starts_the_agent()
+    assert script.count("-m vm_agent") == 1
+    return a_world(script.replace("-m vm_agent", f"-c {shlex.quote(HASTY)}"))
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    async with a_lab(tmp_path / "disks", a_hasty_world()) as lab:
+        yield lab
+        await lab.all_is_well()
 
 
 async def change(lab: Lab, verb: str, body: Any = None, **query: str) -> None:
@@ -53,7 +72,7 @@ async def test_a_vm_that_has_lost_its_address_runs_nothing(lab: Lab, reach: str,
 
 
 async def test_a_vm_with_another_address_runs_nothing_and_the_message_has_both(tmp_path: Path):
-    world = a_world()
+    world = a_hasty_world()
     async with a_lab(tmp_path, replace(world, addresses=(*world.addresses, AddressSeed("other-ip")))) as lab:
         bugs = {"agent.start": [partial(put_another_on, lab)]}
         receipt = await lab.run("main:outlast", agent_reach="internal", bugs=bugs)
