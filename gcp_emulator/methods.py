@@ -21,10 +21,12 @@ from gcp_emulator import (
     run_execution_methods,
     run_job_methods,
     run_operations,
+    scheduler_methods,
     secrets,
     templates,
 )
 from gcp_emulator.routes import Routes
+from gcp_emulator.scheduler_ticks import TICK
 
 ROUTES = Routes(
     [
@@ -45,11 +47,13 @@ ROUTES = Routes(
         *run_execution_methods.ROUTES,
         *run_operations.ROUTES,
         *logs.ROUTES,
+        *scheduler_methods.ROUTES,
         *buckets.ROUTES,
         *resumable.ROUTES,
         *objects.ROUTES,
         *certificates.ROUTES,
     ]
 )
-VERBS = frozenset(ROUTES.verbs | {f"metadata.{method}" for method in ("get", "head", "put", "delete", "post")})
+METADATA = {f"metadata.{method}" for method in ("get", "head", "put", "delete", "post")}
+VERBS = frozenset(ROUTES.verbs | METADATA | {TICK})
 CONTROL = Routes(control.ROUTES)

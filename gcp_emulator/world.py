@@ -28,6 +28,7 @@ from gcp_emulator.routes import Call
 from gcp_emulator.run_executions import Execution
 from gcp_emulator.run_jobs import Job
 from gcp_emulator.run_operations import RunOperation
+from gcp_emulator.scheduler_jobs import SchedulerJob
 from gcp_emulator.secrets import Secret
 from gcp_emulator.templates import InstanceTemplate
 from gcp_emulator.timing import Agenda
@@ -65,6 +66,7 @@ class World:
     jobs: dict[str, Job] = field(default_factory=dict)  # of Cloud Run, by name
     executions: dict[str, Execution] = field(default_factory=dict)
     run_operations: dict[str, RunOperation] = field(default_factory=dict)
+    scheduler_jobs: dict[str, SchedulerJob] = field(default_factory=dict)
     logs: Logs = field(default_factory=Logs)
     ask: Ask = _nobody  # a request that one service of this cloud makes of another
     faults: Faults = field(default_factory=Faults)
