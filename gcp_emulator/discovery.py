@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from gcp_emulator.refusals import check_against, check_body_is_json, check_parameters
 from gcp_emulator.presence import ALWAYS_PRESENT
+from gcp_emulator.refusals import check_against, check_body_is_json, check_parameters
 from gcp_emulator.schema import COMPUTE_ERROR, EMPTY, ERROR, Schemas, Side, compile_schema
 from gcp_emulator.uploads import is_upload, upload_in
 from gcp_emulator.wire import Reply, Request
@@ -123,7 +123,8 @@ def _path(method: Mapping[str, Any]) -> str:
 
 def _method(document: Mapping[str, Any], method: Mapping[str, Any], path: str) -> Method:
     # A project of Compute Engine, or an object, may contain a colon; elsewhere one begins the verb (`...:access`).
-    variable = r"[^/]+" if document["name"] in {COMPUTE, STORAGE} else r"[^/:]+"
+    # ... but for a digest, which images are called by.
+    variable = r"[^/]+" if document["name"] in {COMPUTE, STORAGE} else r"[^/:]+(?::[0-9a-f]{64})?"
     pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{variable})", re.escape(path))
     return Method(
         api=document["name"],
