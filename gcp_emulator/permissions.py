@@ -36,7 +36,7 @@ BESIDES = frozenset(
 
 # What asks for no permission: everybody may ask what they may, and which keys Google signs with.
 FREE = re.compile(
-    r".*\.testIamPermissions|certs\..*|artifactregistry\.operations\.get|iam\.(roles\.getPredefined|permissions\.query)"
+    r".*\.testIamPermissions|certs\..*|artifactregistry\.operations\.get|iam\.roles\.getPredefined|iam\.permissions\..*"
 )
 
 # Methods of Compute Engine whose permission is called otherwise, and those of the services that name no API.
@@ -77,12 +77,17 @@ def permission_of(verb: str) -> str | None:
 def needs(world: "World", call: Call) -> Iterator[Need]:
     """List all that this request needs, its method's own permission first."""
     permission = permission_of(call.verb)
-    if permission is None:
+    if permission is None or _is_public(world, call):
         return
     resource = resource_of(world, call)
     yield Need(permission, resource)
     if more := MORE.get(call.verb):
         yield from more(world, call, resource)
+
+
+def _is_public(world: "World", call: Call) -> bool:
+    """Google's own images (debian-cloud...) are for everybody."""
+    return call.verb.startswith("images.") and call.params["project"] not in world.projects
 
 
 # --- on which resource -------------------------------------------------------------------------------------------

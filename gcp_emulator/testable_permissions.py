@@ -1,7 +1,8 @@
-"""IAM: which permissions there are. gcloud asks before it makes a role."""
+"""Which permissions there are, which gcloud asks before it makes a role; and which somebody has on a VM."""
 
 from typing import TYPE_CHECKING
 
+from gcp_emulator import instances, policies
 from gcp_emulator.permissions import BESIDES, permission_of
 from gcp_emulator.routes import Answer, Call, Route
 from gcp_emulator.rpc import body_of, page_of
@@ -19,4 +20,14 @@ def query(world: "World", call: Call) -> Answer:
     return page_of(asked, "permissions", [{"name": name, "stage": "GA"} for name in sorted(named)])
 
 
-ROUTES = (Route("POST", "/v1/permissions:queryTestablePermissions", "iam.permissions.query", query),)
+def on_instance(world: "World", call: Call) -> Answer:
+    """Say which of these permissions the caller has on a VM."""
+    key, asked = instances.find(world, call).key, call.document().get("permissions") or []
+    have = [one for one in asked if policies.allowed(world, call.principal, one, key)]
+    return {"permissions": have} if have else {}
+
+
+ROUTES = (
+    Route("POST", "/v1/permissions:queryTestablePermissions", "iam.permissions.query", query),
+    Route("POST", f"{instances.ONE}/testIamPermissions", "instances.testIamPermissions", on_instance),
+)
