@@ -8,13 +8,10 @@ from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from typing import Any
 
-import google.auth
 from google.api_core.client_options import ClientOptions
-from google.auth.credentials import AnonymousCredentials, Credentials
-from google.auth.exceptions import DefaultCredentialsError
+from google.auth.credentials import Credentials
 
-from orchestrator.errors import BadUsage
-from orchestrator.google_errors import LOG_IN
+from orchestrator.google_credentials import credentials_for
 from orchestrator.google_library import (
     AddressesClient,
     InstancesClient,
@@ -25,7 +22,6 @@ from orchestrator.google_library import (
     region_operations_client,
 )
 
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _Headers = Sequence[tuple[str, str | bytes]]
 
 
@@ -79,7 +75,7 @@ class GoogleClients:
 
 def open_clients(endpoint: str | None) -> GoogleClients:
     """Clients for Google, or with an `endpoint` for an emulator, which asks nobody who they are."""
-    credentials = AnonymousCredentials() if endpoint else _our_credentials()  # type: ignore[no-untyped-call]
+    credentials = credentials_for(emulated=endpoint is not None)
     options = ClientOptions(api_endpoint=endpoint)
     time = GoogleTime()
     return GoogleClients(
@@ -95,11 +91,3 @@ def open_clients(endpoint: str | None) -> GoogleClients:
         credentials=credentials,
         regional=cache(lambda: region_operations_client()(credentials=credentials, client_options=options)),
     )
-
-
-def _our_credentials() -> Credentials:
-    try:
-        credentials, _ = google.auth.default(scopes=[_SCOPE])
-    except DefaultCredentialsError as error:
-        raise BadUsage(LOG_IN) from error
-    return credentials

@@ -21,12 +21,19 @@ _THREADS = 4  # a look, a lease renewal, and two that were abandoned
 
 @dataclass(frozen=True)
 class Asked:
-    """One request. It is tried again while that may help, so only what may be sent twice can be one."""
+    """One request. It is tried again while that may help, unless it must not be sent twice."""
 
     url: str
     query: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | None = None  # then it is a POST
+    content: bytes | None = None  # then it is a POST, unless `method` says otherwise
     missing_is_fine: bool = False  # a 404 is an answer like any other
+    method: str = ""
+    again: bool = True  # False: never sent twice, whatever became of it
+
+    @property
+    def verb(self) -> str:
+        """The HTTP method."""
+        return self.method or ("GET" if self.content is None else "POST")
 
 
 @dataclass(frozen=True)
@@ -61,14 +68,14 @@ class GoogleRest:
 
         async def once() -> Answered:
             answer = self._threads.call(lambda: self._answer(asked, subject))
-            return await (answer if asked.content is None else uninterrupted(answer))
+            return await (answer if asked.verb == "GET" else uninterrupted(answer))
 
-        return await patiently(once, self._policy.cloud_calls, self._clock)
+        return await (patiently(once, self._policy.cloud_calls, self._clock) if asked.again else once())
 
     def _answer(self, asked: Asked, subject: Subject) -> Answered:
         with speaking_our_errors(subject):
             response = self._session.request(  # type: ignore[no-untyped-call]
-                "GET" if asked.content is None else "POST",
+                asked.verb,
                 asked.url,
                 params=dict(asked.query),
                 data=asked.content,

@@ -14,16 +14,13 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.lease import STATE_URL, AddressPolicy
+from orchestrator.names import NAME, PROJECT, ZONE
 from orchestrator.notify import may_be_posted_to
 from orchestrator.run import OnInterrupt, OnRunning, Reach
 from orchestrator.settings_file import MayflyToml
 from orchestrator.spans import parse_duration
 
 LONGEST_TIMEOUT = timedelta(days=100)  # Compute Engine's maxRunDuration ends at 120 days, with boot and margin
-# As Google's discovery document has them, but for the zone: there any name would do.
-_NAME = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
-_PROJECT = rf"(?:(?:[-a-z0-9]{{1,63}}\.)*{_NAME}:)?(?:[0-9]{{1,19}}|[a-z0-9](?:[-a-z0-9]{{0,61}}[a-z0-9])?)"
-_ZONE = r"[a-z]+(?:-[a-z]+)+\d+-[a-z][a-z0-9]*"
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
@@ -160,6 +157,9 @@ class Settings(BaseSettings):
     secret_manager_emulator_host: str | None = Field(
         default=None, description="`host:port` of a Secret Manager emulator."
     )
+    run_emulator_host: str | None = Field(
+        default=None, description="`host:port` of an emulator of Cloud Run and all else that a deploy touches."
+    )
     storage_emulator_host: str | None = Field(
         default=None, description="`http://host:port` of a Cloud Storage emulator."
     )
@@ -191,14 +191,14 @@ class Settings(BaseSettings):
     @field_validator("project_id")
     @classmethod
     def _a_project(cls, name: str) -> str:
-        if not re.fullmatch(_PROJECT, name):
+        if not re.fullmatch(PROJECT, name):
             raise ValueError("is not a project id: small letters, digits and hyphens (its display name is not it)")
         return name
 
     @field_validator("zone")
     @classmethod
     def _a_zone(cls, name: str) -> str:
-        if not re.fullmatch(_ZONE, name):
+        if not re.fullmatch(ZONE, name):
             raise ValueError("is not a zone: they look like us-central1-a")
         return name
 
@@ -237,7 +237,7 @@ class Settings(BaseSettings):
     @field_validator("instance", "static_name")
     @classmethod
     def _a_resource(cls, name: str | None) -> str | None:
-        if name is not None and not re.fullmatch(_NAME, name):
+        if name is not None and not re.fullmatch(NAME, name):
             raise ValueError("is not a resource's name: small letters, digits and hyphens, 63 at most, a letter first")
         return name
 

@@ -26,7 +26,7 @@ ARROWS = {
 }
 
 # The layers of the orchestrator. A file in none of them is a verb: it sees everything but adaptors and edges.
-NOUNS = ("errors", "run", "seen", "attested", "policy", "lease", "events", "swept", "spans")
+NOUNS = ("errors", "run", "seen", "attested", "policy", "lease", "events", "swept", "spans", "names")
 JUDGEMENT = ("ladder", "goal", "claims", "keys", "placement", "abandoned", "notice")
 PORTS = ("ports",)
 ADAPTORS = ("google_*", "agent_*", "secrets", "patience", "clock", "threads", "notify")
