@@ -17,6 +17,7 @@ from gcp_emulator.seed import (
 # gcloud puts the region before this name (us-central1-...), which nobody could resolve without a line in /etc/hosts:
 # so it is told that the emulator is its proxy, and a proxy gets the name as it is.
 GCLOUD_RUN_HOST = "run.mayfly-emulator"
+AT_THE_ROOT = ("IAM", "CLOUDRESOURCEMANAGER", "SERVICEUSAGE", "ARTIFACTREGISTRY")
 
 
 def certs_url(host: str) -> str:
@@ -45,6 +46,7 @@ def exports(port: int) -> dict[str, str]:
         "CLOUDSDK_PROXY_PORT": str(port),
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDSCHEDULER": f"http://{host}/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"http://{host}/",
+        **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}": f"http://{host}/" for api in AT_THE_ROOT},
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
     }
 
