@@ -4,6 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gcp_emulator import run_attempts, run_operations
+from gcp_emulator.enum_numbers import named
 from gcp_emulator.errors import RpcError
 from gcp_emulator.operations import USER
 from gcp_emulator.routes import Answer, Call, Json, Route
@@ -21,14 +22,14 @@ SUFFIX_LETTERS, SUFFIX_LENGTH = "bcdfghjklmnpqrstvwxz2456789", 5
 
 def create(world: "World", call: Call) -> Answer:
     """Make a job."""
-    job = new_job(world, f"{place_of(world, call).name}/jobs/{call.query.get('jobId', '')}", call.document())
+    job = new_job(world, f"{place_of(world, call).name}/jobs/{call.query.get('jobId', '')}", named(call.document()))
     check_new(world, job)
     return _written(world, call, job)
 
 
 def patch(world: "World", call: Call) -> Answer:
     """Put another template, labels and annotations in the place of those that are there."""
-    given = call.document()
+    given = named(call.document())
     name = f"{place_of(world, call).name}/jobs/{call.params['job']}"
     if name not in world.jobs and call.flag("allowMissing"):
         return _written(world, call, new_job(world, name, given))
