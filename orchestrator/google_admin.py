@@ -83,6 +83,17 @@ class GoogleAdmin:
         asked = Asked(self._url(service, path), query, _content(body), again=again)
         return _document((await self._rest.send(asked, subject)).content)
 
+    async def ask(self, service: Service, path: str, body: Json, subject: Subject, **query: str) -> Json | None:
+        """A question that is put by POST: what there is, or None."""
+        asked = Asked(self._url(service, path), query, _content(body), missing_is_fine=True)
+        answered = await self._rest.send(asked, subject)
+        return None if answered.missing else _document(answered.content)
+
+    async def put(self, service: Service, path: str, body: Json, subject: Subject, **query: str) -> Json:
+        """Replace the whole of it."""
+        asked = Asked(self._url(service, path), query, _content(body), method="PUT")
+        return _document((await self._rest.send(asked, subject)).content)
+
     async def patch(self, service: Service, path: str, body: Json, subject: Subject, **query: str) -> Json:
         """Change the fields of `body`."""
         asked = Asked(self._url(service, path), query, _content(body), method="PATCH")
