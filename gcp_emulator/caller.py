@@ -6,7 +6,7 @@ from typing import Any
 
 from gcp_emulator.asgi import json_reply
 from gcp_emulator.identity import ISSUER, LIFETIME_SECONDS, Signer
-from gcp_emulator.seed import caller_email
+from gcp_emulator.tokens import access_token
 from gcp_emulator.wire import Reply, Request
 
 PREFIX = "/computeMetadata/v1/"
@@ -17,8 +17,8 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 class Caller:
     """The caller's own metadata server."""
 
-    def __init__(self, project: str, project_number: str, region: str, signer: Signer) -> None:
-        self._email = caller_email(project)
+    def __init__(self, email: str, project: str, project_number: str, region: str, signer: Signer) -> None:
+        self._email = email
         self._signer = signer
         account = "instance/service-accounts/default"
         self._texts: Mapping[str, str] = {
@@ -52,8 +52,7 @@ class Caller:
         return _flavored({"aliases": ["default"], "email": self._email, "scopes": [SCOPE]})
 
     def _token(self) -> Reply:
-        token = f"ya29.emulated-{self._email}"
-        return _flavored({"access_token": token, "expires_in": LIFETIME_SECONDS - 1, "token_type": "Bearer"})
+        return _flavored(access_token(self._email))
 
     def _identity(self, request: Request, now: datetime) -> Reply:
         audience = request.query.get("audience")

@@ -21,7 +21,7 @@ from gcp_emulator.listener import Listener
 from gcp_emulator.loopback import LOCALHOST, listen
 from gcp_emulator.machines import Machines
 from gcp_emulator.metadata_door import MetadataDoors
-from gcp_emulator.seed import Seed
+from gcp_emulator.seed import Seed, seed_caller
 from gcp_emulator.wallclock import WallClock, begin
 from gcp_emulator.wire import Boot, Effect, EndSilence, Forward, Silence, Unforward
 
@@ -70,7 +70,7 @@ class Emulator:
         self._forwarding = Forwarding(forward)
         self._metadata = MetadataDoors(self.cloud, self._clock, self.port)
         project, region = seed.projects[0], next(iter(seed.regions))
-        caller = Caller(project.id, project.number, region, signer)
+        caller = Caller(seed_caller(seed), project.id, project.number, region, signer)
         self._console = Console(Front(self.cloud, self._clock).answer, caller, self._clock)
         self._listener: Listener | None = None
 
