@@ -20,6 +20,8 @@ from typing import Annotated, Any
 import typer
 
 from mayfly.call_command import call
+from mayfly.deploy_command import deploy, destroy
+from mayfly.init_command import init
 from mayfly.order_command import order_of
 from mayfly.sweep_command import sweep
 
@@ -96,6 +98,9 @@ _add("run", order_of("run"), "Run the job on the VM: for real.")
 _add("test", order_of("test"), "Rehearse the job on the VM: nothing is traded, nothing sent.")
 _add("sweep", sweep)
 _add("call", call)
+_add("init", init)
+_add("deploy", deploy)
+_add("destroy", destroy)
 
 
 def _explain(error: Exception, *, for_cloud_logging: bool) -> int:

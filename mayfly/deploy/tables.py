@@ -63,7 +63,9 @@ class Table(BaseModel):
 class Vm(Table):
     """[vm]: the VM INSTANCE, or the instance template TEMPLATE if that is set."""
 
-    machine_type: str = Field(default="g2-standard-4", description="What Compute Engine calls it; g2 has a GPU in it.")
+    machine_type: str = Field(
+        default="e2-standard-4", description="What Compute Engine calls it; g2-standard-4 has a GPU in it."
+    )
     gpu: str | None = Field(
         default=None,
         description="A GPU to add, such as nvidia-tesla-t4 (machine types n1). Types a2, a3, a4, g2, g4 have theirs.",
@@ -86,6 +88,10 @@ class Vm(Table):
     )
     secrets: dict[VariableName, SecretName] = Field(
         default_factory=dict, description="For the jobs' environment: NAME = secret, or secret/version."
+    )
+    callers: list[Account] = Field(
+        default_factory=list,
+        description="Whom the agent obeys besides the orchestrator's account: yours, for a laptop.",
     )
     service_account: Account | None = Field(
         default=None, description="One of yours. If not set, mayfly-vm is made. To yours nothing is granted."

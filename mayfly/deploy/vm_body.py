@@ -42,7 +42,7 @@ def attributes(config: Config, script: StartupScript) -> dict[str, str]:
         "mayfly-ref": vm.ref,
         "mayfly-extras": " ".join(vm.extras) or "none",
         "mayfly-auth": own.auth.value,
-        "mayfly-callers": orchestrator_email(config),
+        "mayfly-callers": ",".join(dict.fromkeys([orchestrator_email(config), *vm.callers])),
         "mayfly-agent-key": own.agent_key_secret if own.auth is Auth.API_KEY else None,
         "mayfly-secrets": " ".join(f"{name}={secret}" for name, secret in vm.secrets.items()),
         "mayfly-port": _unless_default("agent_port", own.agent_port, str(own.agent_port)),
