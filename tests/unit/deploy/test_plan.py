@@ -53,7 +53,9 @@ def test_a_difference_says_where_it_is(wanted: Json, seen: Json, path: str) -> N
 
 
 plain = st.recursive(
-    st.text() | st.integers() | st.booleans(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    st.text(max_size=3) | st.integers() | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=6,
 )
 
 
