@@ -88,7 +88,7 @@ def list_(world: "World", call: Call) -> Answer:
     """Show the repositories of a location."""
     prefix = f"projects/{project_of(world, call).id}/locations/{_location(world, call)}/"
     found = [one.as_json() for key, one in world.repositories.items() if key.startswith(prefix)]
-    return page_of(call, "repositories", found)
+    return page_of(call.query, "repositories", found)
 
 
 def patch(world: "World", call: Call) -> Answer:

@@ -6,6 +6,7 @@ from datetime import datetime
 from random import Random
 
 from gcp_emulator import (
+    access,
     access_configs,
     addresses,
     artifact_registry,
@@ -35,6 +36,7 @@ from gcp_emulator import (
     service_accounts,
     service_usage,
     templates,
+    testable_permissions,
 )
 from gcp_emulator.delivery import deliver
 from gcp_emulator.errors import JSON_TYPE, ApiError, GoogleError, no_such_page
@@ -45,6 +47,7 @@ from gcp_emulator.knobs import Knobs
 from gcp_emulator.latency import INSTANT, Latency
 from gcp_emulator.links import short
 from gcp_emulator.network import Network
+from gcp_emulator.principals import principal
 from gcp_emulator.routes import Answer, Call, Route, Routes
 from gcp_emulator.seed import BadSeedError, Seed, seed_from_json
 from gcp_emulator.sowing import sow
@@ -144,12 +147,15 @@ class Cloud:
             return reply
         route, params = found
         call = Call(request, route.verb, params, first_asked or self.world.now, again=first_asked is not None)
+        call.principal = principal(request)
         result = deliver(self.world, call, lambda arrived: self._replied(route, arrived))
         self.world.past.remember(self.world)
         return result
 
     def _replied(self, route: Route, call: Call) -> Reply | Held:
         try:
+            if not call.again:
+                access.check(self.world, call)
             if known := operations.replayed(self.world, call):
                 return _as_reply(known.as_json())
             return _as_reply(route.handler(self.world, call))
@@ -251,6 +257,7 @@ ROUTES = Routes(
         *projects.ROUTES,
         *service_accounts.ROUTES,
         *custom_roles.ROUTES,
+        *testable_permissions.ROUTES,
         *service_usage.ROUTES,
         *artifact_registry.ROUTES,
         *docker_images.ROUTES,

@@ -81,7 +81,7 @@ def list_(world: "World", call: Call) -> Answer:
     prefix = f"projects/{project_of(world, call).id}/roles/"
     full, with_deleted = call.query.get("view") == "FULL", call.flag("showDeleted")
     found = [role for name, role in world.roles.items() if name.startswith(prefix) and not _is_gone(world, role)]
-    return page_of(call, "roles", [one.as_json(full=full) for one in found if with_deleted or not one.deleted])
+    return page_of(call.query, "roles", [one.as_json(full=full) for one in found if with_deleted or not one.deleted])
 
 
 def patch(world: "World", call: Call) -> Answer:

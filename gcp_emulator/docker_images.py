@@ -103,7 +103,9 @@ def get(world: "World", call: Call) -> Answer:
 def list_(world: "World", call: Call) -> Answer:
     """Show the images of a repository."""
     prefix = f"{find(world, call).key}/"
-    return page_of(call, "dockerImages", [one.as_json() for key, one in world.images.items() if key.startswith(prefix)])
+    return page_of(
+        call.query, "dockerImages", [one.as_json() for key, one in world.images.items() if key.startswith(prefix)]
+    )
 
 
 def get_tag(world: "World", call: Call) -> Answer:

@@ -38,6 +38,11 @@ HTTP_MESSAGE: Mapping[int, str] = {
 }
 
 
+def names_reasons(path: str) -> bool:
+    """Tell whether the service at a path writes errors with reasons; the later ones write google.rpc statuses."""
+    return path.split("/", 2)[1] in {"compute", "storage", "upload", "download"}
+
+
 class GoogleError(Exception):
     """Any error that is a reply."""
 

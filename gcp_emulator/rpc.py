@@ -1,7 +1,7 @@
 """What the services that speak google.rpc share: projects, bodies, times, etags, pages, long-running operations."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -51,10 +51,10 @@ def new_uuid(world: "World") -> str:
     return f"{mark[:8]}-{mark[8:12]}-{mark[12:16]}-{mark[16:20]}-{mark[20:32]}"
 
 
-def page_of(call: Call, name: str, found: list[Json]) -> Json:
-    """Give the page that was asked for; nothing found is an empty message."""
-    size = int(call.query.get("pageSize") or 0) or len(found)
-    token = call.query.get("pageToken") or "0"
+def page_of(asked: Mapping[str, str], name: str, found: list[Json]) -> Json:
+    """Give the page that was asked for with pageSize and pageToken; nothing found is an empty message."""
+    size = int(asked.get("pageSize") or 0) or len(found)
+    token = asked.get("pageToken") or "0"
     if not token.isdigit():
         raise RpcError(400, "Invalid page token.")
     first = int(token)

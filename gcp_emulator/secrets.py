@@ -105,8 +105,8 @@ def patch(world: "World", call: Call) -> Answer:
 def delete(world: "World", call: Call) -> Answer:
     """Destroy a secret with all its versions."""
     secret = _secret(world, call, "secretmanager.secrets.delete")
-    del world.secrets[secret.name]
     policies.forget(world, _key(world, call))
+    del world.secrets[secret.name]
     world.moved(f"secrets/{call.params['secret']}", "ENABLED", "")
     return {}
 

@@ -85,7 +85,7 @@ def get(world: "World", call: Call) -> Answer:
 def list_(world: "World", call: Call) -> Answer:
     """Show the project's accounts."""
     project = project_of(world, call).id
-    return page_of(call, "accounts", [one.as_json() for one in world.accounts.values() if one.project == project])
+    return page_of(call.query, "accounts", [one.as_json() for one in world.accounts.values() if one.project == project])
 
 
 def patch(world: "World", call: Call) -> Answer:

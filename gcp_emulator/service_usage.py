@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from gcp_emulator import rpc
+from gcp_emulator import rpc, service_accounts
 from gcp_emulator.errors import RpcError
 from gcp_emulator.routes import Answer, Call, Json, Route
 from gcp_emulator.rpc import TYPE, TakeEffect, body_of, page_of, project_of
@@ -59,7 +59,7 @@ def list_(world: "World", call: Call) -> Answer:
         raise RpcError(400, f"Invalid filter: {wanted}. Allowed are state:ENABLED and state:DISABLED.")
     state = wanted.partition(":")[2]
     found = [_as_json(project, api) for api in TITLES]
-    return page_of(call, "services", [one for one in found if state in {"", one["state"]}])
+    return page_of(call.query, "services", [one for one in found if state in {"", one["state"]}])
 
 
 def get(world: "World", call: Call) -> Answer:
@@ -102,6 +102,8 @@ def _turn_on(world: "World", project: "Project", apis: list[str], response: Take
             if project.apis is not None and api not in project.apis:
                 project.apis.append(api)
                 world.moved(f"services/{api}{DOMAIN}", "DISABLED", "ENABLED")
+        if "compute" in missing and project.service_account not in world.accounts:
+            service_accounts.add(world, project.id, project.service_account)
         return response()
 
     return _begin(world, project, missing, take_effect)
