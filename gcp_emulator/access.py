@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from gcp_emulator import policies
 from gcp_emulator.errors import GoogleError
-from gcp_emulator.permissions import ACT_AS, Need, needs, permission_of
+from gcp_emulator.needs import ACT_AS, Need
+from gcp_emulator.permissions import needs, permission_of
 from gcp_emulator.principals import check_token
 from gcp_emulator.routes import Call
 from gcp_emulator.service_usage import DOMAIN, TITLES, is_enabled

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from gcp_emulator import policies, rpc
 from gcp_emulator.errors import RpcError
 from gcp_emulator.routes import Answer, Call, Json, Route
-from gcp_emulator.rpc import TYPE, TakeEffect, body_of, page_of, project_of, timestamp
+from gcp_emulator.rpc import TYPE, TakeEffect, body_of, page_of, project_of
+from gcp_emulator.timing import zulu
 
 if TYPE_CHECKING:
     from gcp_emulator.world import World
@@ -46,8 +47,8 @@ class Repository:
             "name": self.key,
             "format": "DOCKER",
             "mode": "STANDARD_REPOSITORY",
-            "createTime": timestamp(self.created),
-            "updateTime": timestamp(self.updated),
+            "createTime": zulu(self.created),
+            "updateTime": zulu(self.updated),
             "registryUri": self.uri,
             "vulnerabilityScanningConfig": {"enablementState": "SCANNING_DISABLED"},
             "satisfiesPzi": True,

@@ -15,9 +15,9 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
 class Caller:
-    """The caller's own metadata server."""
+    """The metadata server of one caller: the laptop, or one task of Cloud Run."""
 
-    def __init__(self, email: str, project: str, project_number: str, region: str, signer: Signer) -> None:
+    def __init__(self, project: str, project_number: str, region: str, email: str, signer: Signer) -> None:
         self._email = email
         self._signer = signer
         account = "instance/service-accounts/default"
@@ -39,6 +39,8 @@ class Caller:
 
     def answer(self, request: Request, now: datetime) -> Reply:
         """As a metadata server does: only with its header, and never for a request that came through a proxy."""
+        if request.path == "/":  # Google's libraries look here whether there is one
+            return _text("0.1/\ncomputeMetadata/\n")
         if request.headers.get("metadata-flavor") != "Google" or "x-forwarded-for" in request.headers:
             return _text("Missing Metadata-Flavor:Google header.", 403)
         path = request.path.removeprefix(PREFIX).strip("/").replace(self._email, "default")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from gcp_emulator.errors import names_reasons
 from gcp_emulator.presence import ALWAYS_PRESENT
 from gcp_emulator.refusals import check_against, check_body_is_json, check_parameters
 from gcp_emulator.schema import COMPUTE_ERROR, EMPTY, ERROR, Schemas, Side, compile_schema
@@ -21,12 +22,20 @@ from gcp_emulator.uploads import is_upload, upload_in
 from gcp_emulator.wire import Reply, Request
 
 COMPUTE, STORAGE = "compute", "storage"
-# By what their paths begin with; the first document that has a path is the one that is meant.
+# The documents, and how the paths of each begin: a document takes time to read, so none is read for nothing.
 APIS: Mapping[str, tuple[str, ...]] = {
-    "compute": ("compute.v1",),
-    "storage": ("storage.v1",),
-    "v1": ("secretmanager.v1", "iam.v1", "cloudresourcemanager.v1", "serviceusage.v1", "artifactregistry.v1"),
-    "v3": ("cloudresourcemanager.v3",),
+    "compute.v1": ("/compute/",),
+    "storage.v1": ("/storage/",),
+    "secretmanager.v1": ("/v1/projects/",),
+    "cloudscheduler.v1": ("/v1/projects/",),
+    "run.v2": ("/v2/projects/",),
+    "run.v1": ("/apis/", "/v1/projects/"),
+    "logging.v2": ("/v2/entries:",),
+    "iam.v1": ("/v1/projects/", "/v1/roles", "/v1/permissions:"),
+    "cloudresourcemanager.v1": ("/v1/projects/",),
+    "cloudresourcemanager.v3": ("/v3/projects/",),
+    "serviceusage.v1": ("/v1/projects/", "/v1/operations/"),
+    "artifactregistry.v1": ("/v1/projects/",),
 }
 # Contents of objects come and go at the path of objects.insert and objects.get, with this before it.
 TRANSFERS = re.compile(r"\A/(up|down)load(?=/storage/)")
@@ -36,8 +45,7 @@ TRANSFERS = re.compile(r"\A/(up|down)load(?=/storage/)")
 class Method:
     """One method of an API, such as compute.instances.start."""
 
-    api: str
-    document: str  # api and version: compute.v1
+    api: str  # as APIS names its document: run.v2
     id: str
     path: re.Pattern[str]
     parameters: Mapping[str, Mapping[str, Any]]  # its own, and those that all methods of the API have
@@ -49,18 +57,13 @@ class Method:
         """`instances.start`: the id without the API."""
         return self.id.partition(".")[2]
 
-    @property
-    def names_reasons(self) -> bool:
-        """Its errors are the older ones, with reasons; later services write google.rpc statuses."""
-        return self.api in {COMPUTE, STORAGE}
-
 
 @functools.lru_cache(maxsize=1024)
 def method_of(verb: str, path: str) -> Method | None:
     """The method that a request means; None where Google has none."""
     path = TRANSFERS.sub("", path)
-    documents = APIS.get(path.lstrip("/").partition("/")[0], ())
-    candidates = (method for one in documents for method in _document(one).methods[verb, path.count("/")])
+    apis = (api for api, beginnings in APIS.items() if path.startswith(beginnings))
+    candidates = (method for api in apis for method in _document(api).methods[verb, path.count("/")])
     return next((method for method in candidates if method.path.fullmatch(path)), None)
 
 
@@ -71,7 +74,7 @@ def check_request(request: Request, method: Method) -> None:
     if method.request_type is None and not request.body:
         return
     body = check_body_is_json(upload_in(request).document if is_upload(request) else request.body)
-    check = _document(method.document).schemas.check(method.request_type or EMPTY, Side.CALLER)
+    check = _document(method.api).schemas.check(method.request_type or EMPTY, Side.CALLER)
     check_against(check, body)
 
 
@@ -84,9 +87,9 @@ def defect(reply: Reply, request: Request, method: Method) -> str | None:
     try:
         body = json.loads(reply.body or b"{}")
         if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
-            compile_schema(COMPUTE_ERROR if method.names_reasons else ERROR)(body)
+            compile_schema(COMPUTE_ERROR if names_reasons(request.path) else ERROR)(body)
         elif method.reply_type:
-            _document(method.document).schemas.check(method.reply_type, Side.GOOGLE)(body)
+            _document(method.api).schemas.check(method.reply_type, Side.GOOGLE)(body)
     except ValueError as error:  # not JSON, or fastjsonschema's own error, which is one too
         return f"{method.id} answered {reply.status} with a body that Google could not send: {error}"
     return None
@@ -96,7 +99,7 @@ class _Document:
     """One discovery document."""
 
     def __init__(self, document: dict[str, Any]) -> None:
-        self.schemas = Schemas(document["schemas"], ALWAYS_PRESENT[document["name"]])
+        self.schemas = Schemas(document["schemas"], ALWAYS_PRESENT.get(document["name"], {}))
         self.methods: defaultdict[tuple[str, int], list[Method]] = defaultdict(list)
         # A path without variables comes before one that has them: `.../aggregated` before `.../{instance}`.
         for method in sorted(_methods_in(document), key=lambda each: _path(each).count("{")):
@@ -127,8 +130,7 @@ def _method(document: Mapping[str, Any], method: Mapping[str, Any], path: str) -
     variable = r"[^/]+" if document["name"] in {COMPUTE, STORAGE} else r"[^/:]+(?::[0-9a-f]{64})?"
     pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{variable})", re.escape(path))
     return Method(
-        api=document["name"],
-        document=f"{document['name']}.{document['version']}",
+        api=f"{document['name']}.{document['version']}",
         id=method["id"],
         path=re.compile(pattern),
         parameters={**document["parameters"], **method.get("parameters", {}), **_unlisted(method)},

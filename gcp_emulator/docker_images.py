@@ -11,7 +11,8 @@ from urllib.parse import quote
 from gcp_emulator.artifact_registry import REPOSITORY, find
 from gcp_emulator.errors import ApiError, RpcError
 from gcp_emulator.routes import Answer, Call, Json, Route
-from gcp_emulator.rpc import page_of, timestamp
+from gcp_emulator.rpc import page_of
+from gcp_emulator.timing import zulu
 
 if TYPE_CHECKING:
     from gcp_emulator.world import World
@@ -51,8 +52,8 @@ class Image:
             "name": self.key,
             "uri": f"{self.uri}@{self.digest}",
             "imageSizeBytes": str(IMAGE_BYTES),
-            "uploadTime": timestamp(self.uploaded),
-            "updateTime": timestamp(self.uploaded),
+            "uploadTime": zulu(self.uploaded),
+            "updateTime": zulu(self.uploaded),
             "mediaType": MEDIA_TYPE,
         }
         return {**document, "tags": self.tags} if self.tags else document

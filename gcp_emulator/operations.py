@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gcp_emulator.world import World
 
 PENDING, RUNNING, DONE = "PENDING", "RUNNING", "DONE"
-SYSTEM = "system"
+USER, SYSTEM = PERSON, "system"
 RESOURCE_ERROR_HELP = "https://cloud.google.com/compute/docs/resource-error"
 
 
@@ -46,7 +46,7 @@ class Operation:
     target: str  # key
     target_id: str
     inserted: datetime
-    user: str = PERSON
+    user: str = USER
     verb: str = ""
     request_id: str | None = None
     status: str = RUNNING
@@ -148,7 +148,7 @@ def opened(world: "World", call: Call | None, target: Target, kind: str = "") ->
 
 
 def _user(call: Call | None) -> str:
-    return (call.principal or PERSON) if call else SYSTEM
+    return (call.principal or USER) if call else SYSTEM
 
 
 def _bind(world: "World", operation: Operation, call: Call) -> None:

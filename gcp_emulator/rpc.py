@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -33,11 +32,6 @@ def body_of(call: Call) -> Json:
         return call.document()
     except ApiError as wrong:
         raise RpcError(400, wrong.message) from wrong
-
-
-def timestamp(moment: datetime) -> str:
-    """Write a time as these services do."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def etag(*parts: object) -> str:

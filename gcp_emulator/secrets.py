@@ -12,7 +12,8 @@ import google_crc32c
 from gcp_emulator import policies
 from gcp_emulator.errors import RpcError
 from gcp_emulator.routes import Answer, Call, Handler, Json, Route
-from gcp_emulator.rpc import body_of, etag, project_of, timestamp
+from gcp_emulator.rpc import body_of, etag, project_of
+from gcp_emulator.timing import zulu
 
 if TYPE_CHECKING:
     from gcp_emulator.world import World
@@ -46,7 +47,7 @@ class Secret:
         document: Json = {
             "name": self.name,
             "replication": {"automatic": {}},
-            "createTime": timestamp(self.created),
+            "createTime": zulu(self.created),
             "etag": _quoted(self.name, str(len(self.versions)), str(self.labels)),
         }
         if self.labels:
@@ -59,7 +60,7 @@ class Secret:
         name = f"{self.name}/versions/{number}"
         return {
             "name": name,
-            "createTime": timestamp(version.created),
+            "createTime": zulu(version.created),
             "state": version.state,
             "replicationStatus": {"automatic": {}},
             "etag": _quoted(name, version.state),

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from gcp_emulator import instances, policies
-from gcp_emulator.permissions import BESIDES, permission_of
+from gcp_emulator.needs import BESIDES
+from gcp_emulator.permissions import permission_of
 from gcp_emulator.routes import Answer, Call, Route
 from gcp_emulator.rpc import body_of, page_of
 
