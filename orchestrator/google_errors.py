@@ -176,7 +176,7 @@ _TABLE: list[tuple[Callable[[Complaint], bool], _Error]] = [
     (_missing, lambda c, _, subject: NotFound(f"{subject.missing} Google says: {c.message}")),
     (lambda c: c.status == HTTPStatus.UNAUTHORIZED, lambda c, *_: BadUsage(f"{LOG_IN} Google says: {c.message}")),
     (
-        lambda c: c.has("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS"),
+        lambda c: c.has("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS") or c.says("you already own it"),
         lambda c, what, _: AlreadyExists(f"{what}: {c.message}"),
     ),
     (_in_use, lambda c, what, _: BadResource(f"{what}: something else uses it. {c.message}")),
