@@ -90,6 +90,10 @@ class Project:
             answer = await client.request(method, f"{self.emulator.url}/{path}", json=body)
             return answer.raise_for_status().json()
 
+    async def inject(self, **rule: Any) -> None:
+        """Add a fault rule; the test ends badly if it is never spent."""
+        await self.post("_emulator/faults", rule)
+
     async def vm(self) -> dict[str, Any]:
         vm: dict[str, Any] = await self.ask("compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm")
         return vm
