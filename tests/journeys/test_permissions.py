@@ -1,4 +1,4 @@
-"""The permissions of docs/security.md suffice, and none is superfluous: without it the step that it is for fails, by name.
+"""The permissions of docs/security.md suffice, and none is superfluous: without it the step it is for fails, by name.
 
 Orchestrator and Google's library are the real ones; the emulator asks for what Google's reference says. A knob is where
 that is silent: the lists are for the stricter reading.
@@ -107,7 +107,7 @@ async def test_without_what_it_takes_to_come_down_the_clean_up_is_owed_and_says_
 ):
     allowed = Allowed(lab)
     await allowed.only(RUN, without=permission)
-    receipt = await lab.run("main:run")
+    receipt = await lab.run("main:run", policy=replace(IMPATIENT, down=seconds(2)))
     assert (receipt.exit_code, receipt.cleanup) == (7, "owed"), receipt.detail
     assert permission in receipt.detail
     assert allowed.refused() == {verb}
