@@ -98,8 +98,7 @@ def test_both_spellings_of_a_code_are_one(spelt: str) -> None:
         ("Required 'compute.instances.start' permission for 'projects/demo/zones/z/x'", "compute.instances.start"),
         ("Permission 'run.jobs.run' denied on resource 'projects/p/x' (or it may not exist).", "run.jobs.run"),
         (
-            "me@demo.iam.gserviceaccount.com does not have storage.objects.get access to the Google Cloud Storage "
-            "object. Permission 'storage.objects.get' denied on resource (or it may not exist).",
+            "x@p.iam.gserviceaccount.com does not have storage.objects.get access to the Google Cloud Storage object.",
             "storage.objects.get",
         ),
         (
