@@ -1,7 +1,6 @@
 """`mayfly deploy` and `mayfly destroy`: a project set up from mayfly.toml, and taken down again."""
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
-import asyncio
 import json
 import os
 import sys
@@ -42,6 +41,8 @@ def deploy(
     Looks first, and changes only what differs; a second one changes nothing. Safe to interrupt and to repeat. What was
     not made by it is used as it is.
     """
+    import asyncio
+
     from mayfly.deploy.deploying import deploy as carry_out
     from mayfly.deploy.plan import AS_WANTED
     from mayfly.google import google_of
@@ -75,6 +76,8 @@ def destroy(
 
     Asks first. Refuses while a run is live. What was not made by it is left alone.
     """
+    import asyncio
+
     from mayfly.deploy.destroying import Destruction
     from mayfly.google import google_of
     from orchestrator.clock import SystemClock
