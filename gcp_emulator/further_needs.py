@@ -71,6 +71,11 @@ def _network(world: "World", call: Call, document: Json) -> Iterator[Need]:
             yield from _address(world, call, config)
 
 
+def _as_another(world: "World", call: Call, _resource: str) -> Iterator[Need]:
+    if email := described(world, call).get("email"):
+        yield acting_as(world, call.params["project"], email)
+
+
 def _add_access_config(world: "World", call: Call, _resource: str) -> Iterator[Need]:
     region = world.region_of(call.params["zone"])
     yield Need(USE_EXTERNAL_IP, f"projects/{call.params['project']}/regions/{region}/subnetworks/default")
@@ -142,6 +147,7 @@ MORE: Mapping[str, Further] = {
     "instances.insert": _insert,
     "instances.start": _as_its_account,
     "instances.setMetadata": _as_its_account,
+    "instances.setServiceAccount": _as_another,
     "instances.addAccessConfig": _add_access_config,
     "instanceTemplates.insert": _template,
     "regionInstanceTemplates.insert": _template,
