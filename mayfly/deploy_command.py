@@ -4,8 +4,8 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mayfly.deploy.deploying import Deployed
     from mayfly.deploy.plan import Step
 
+T = TypeVar("T")
 Project = Annotated[str | None, typer.Option(metavar="PROJECT", help="PROJECT_ID for this once.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
@@ -41,8 +42,6 @@ def deploy(
     Looks first, and changes only what differs; a second one changes nothing. Safe to interrupt and to repeat. What was
     not made by it is used as it is.
     """
-    import asyncio
-
     from mayfly.deploy.deploying import deploy as carry_out
     from mayfly.deploy.plan import AS_WANTED
     from mayfly.google import google_of
@@ -59,7 +58,7 @@ def deploy(
                 google, SystemClock(), config, image=image, values=values, agreed=agree, tell=_progress
             )
 
-    outcome = asyncio.run(work())
+    outcome = _to_its_end(work())
     _say(config, outcome.steps, outcome.advice, AS_WANTED, done=outcome.done, told=agree.told, as_json=as_json)
     return 0
 
@@ -76,8 +75,6 @@ def destroy(
 
     Asks first. Refuses while a run is live. What was not made by it is left alone.
     """
-    import asyncio
-
     from mayfly.deploy.destroying import Destruction
     from mayfly.google import google_of
     from orchestrator.clock import SystemClock
@@ -93,9 +90,20 @@ def destroy(
         async with google_of(config.settings) as google:
             return await Destruction(google, SystemClock(), config).carry_out(agree, _progress)
 
-    steps, done = asyncio.run(work())
+    steps, done = _to_its_end(work())
     _say(config, steps, [], "not there", done=done, told=agree.told, as_json=as_json)
     return 0
+
+
+def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What it returns. Who interrupts it is told that nothing is lost; a request that is under way is seen through."""
+    import asyncio
+
+    try:
+        return asyncio.run(work)
+    except SystemExit:
+        typer.echo("mayfly: interrupted. What was done stays; the same command goes on from there.", err=True)
+        raise
 
 
 def _config(project: str | None) -> "Config":
