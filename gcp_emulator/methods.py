@@ -16,7 +16,6 @@ from gcp_emulator import (
     guest_attributes,
     hardware,
     images,
-    instance_changes,
     instances,
     logs,
     networks,
@@ -25,6 +24,7 @@ from gcp_emulator import (
     places,
     power,
     projects,
+    remaking,
     removal,
     resumable,
     run_execution_methods,
@@ -45,10 +45,10 @@ from gcp_emulator.scheduler_ticks import TICK
 ROUTES = Routes(
     [
         *instances.ROUTES,
-        *instance_changes.ROUTES,
         *creation.ROUTES,
         *power.ROUTES,
         *removal.ROUTES,
+        *remaking.ROUTES,
         *access_configs.ROUTES,
         *guest_attributes.ROUTES,
         *operations.ROUTES,
