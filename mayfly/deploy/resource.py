@@ -108,8 +108,13 @@ class Item(Resource):
 
     async def followed(self, google: GoogleAdmin, answer: Json, doing: Subject) -> None:
         """To the end of the operation, if it is one."""
-        if self.operations:
+        if self.operations and is_operation(answer):
             await google.finished(self.service, answer, doing)
+
+
+def is_operation(answer: Json) -> bool:
+    """Artifact Registry makes by an operation, and changes at once: its answer is then the resource itself."""
+    return "/operations/" in answer.get("name", "") or str(answer.get("kind", "")).endswith("#operation")
 
 
 def said(wanted: Json) -> Json:
