@@ -71,11 +71,6 @@ def _network(world: "World", call: Call, document: Json) -> Iterator[Need]:
             yield from _address(world, call, config)
 
 
-def _as_another(world: "World", call: Call, _resource: str) -> Iterator[Need]:
-    if email := described(world, call).get("email"):
-        yield acting_as(world, call.params["project"], email)
-
-
 def _add_access_config(world: "World", call: Call, _resource: str) -> Iterator[Need]:
     region = world.region_of(call.params["zone"])
     yield Need(USE_EXTERNAL_IP, f"projects/{call.params['project']}/regions/{region}/subnetworks/default")
@@ -88,6 +83,10 @@ def _address(world: "World", call: Call, config: Json) -> Iterator[Need]:
     if world.knobs.reserved_ip_needs_use and (ip := config.get("natIP")):
         same = [one for one in world.addresses.values() if one.ip == ip and one.project == project]
         yield Need(USE_ADDRESS, same[0].key if same else address_key(project, region, str(ip)))
+
+
+def _as_another_account(world: "World", call: Call, _resource: str) -> Iterator[Need]:
+    yield acting_as(world, call.params["project"], described(world, call).get("email", "default"))
 
 
 def _as_its_account(world: "World", call: Call, _resource: str) -> Iterator[Need]:
@@ -147,7 +146,7 @@ MORE: Mapping[str, Further] = {
     "instances.insert": _insert,
     "instances.start": _as_its_account,
     "instances.setMetadata": _as_its_account,
-    "instances.setServiceAccount": _as_another,
+    "instances.setServiceAccount": _as_another_account,
     "instances.addAccessConfig": _add_access_config,
     "instanceTemplates.insert": _template,
     "regionInstanceTemplates.insert": _template,

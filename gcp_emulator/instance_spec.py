@@ -51,7 +51,7 @@ def instance_from(world: "World", project: "Project", zone: str, document: Json)
         id=world.new_id(),
         created=world.now,
         internal_ip=_internal_ip(world),
-        service_account=service_account_from(project, document),
+        service_account=_service_account(project, document),
         scheduling=scheduling_from(document.get("scheduling") or {}, has_gpu=gpu is not None),
         machine_type=last(document["machineType"]),
         gpu=gpu,
@@ -104,7 +104,7 @@ def _gpu(document: Json) -> str | None:
     return last(accelerators[0]["acceleratorType"]) if accelerators else None
 
 
-def service_account_from(project: "Project", document: Json) -> str:
+def _service_account(project: "Project", document: Json) -> str:
     """Without one in the body there is none: gcloud is who adds the project's default."""
     accounts = document.get("serviceAccounts") or []
     email = accounts[0].get("email", "default") if accounts else ""

@@ -16,7 +16,6 @@ from gcp_emulator import (
     guest_attributes,
     hardware,
     images,
-    instance_changes,
     instances,
     logs,
     networks,
@@ -45,7 +44,6 @@ from gcp_emulator.scheduler_ticks import TICK
 ROUTES = Routes(
     [
         *instances.ROUTES,
-        *instance_changes.ROUTES,
         *creation.ROUTES,
         *power.ROUTES,
         *removal.ROUTES,

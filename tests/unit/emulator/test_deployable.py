@@ -177,7 +177,7 @@ def test_a_vm_that_is_off_gets_another_size_and_another_account():
     assert "serviceAccounts" not in inside.vm()
     inside.post(f"{VM}/start")
     body = {"machineType": "zones/us-central1-a/machineTypes/e2-medium"}
-    assert inside.refused("POST", f"{VM}/setMachineType", body)[:2] == (400, "invalidResourceUsage")
+    assert inside.refused("POST", f"{VM}/setMachineType", body)[:2] == (400, "resourceNotReady")
 
 
 def test_tags_are_replaced_by_whoever_read_them_last():
