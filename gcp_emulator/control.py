@@ -10,6 +10,8 @@ from gcp_emulator.fault_kinds import Event, Stale
 from gcp_emulator.instances import Instance
 from gcp_emulator.places import Project
 from gcp_emulator.routes import Answer, Call, Json, Route
+from gcp_emulator.run_executions import Execution
+from gcp_emulator.timing import zulu
 from gcp_emulator.wire import Reply
 
 if TYPE_CHECKING:
@@ -41,17 +43,38 @@ def state(world: "World", _call: Call) -> Answer:
         "addresses": [address.as_json() for address in world.addresses.values()],
         "operations": [one.as_json() for one in list(world.operations.values())[-OPERATIONS_SHOWN:]],
         "secrets": [{"name": one.name, "versions": len(one.versions)} for one in world.secrets.values()],
+        "firewalls": list(world.firewalls),
+        "accounts": [account.key for account in world.accounts.values()],
+        "roles": [role.as_json() for role in world.roles.values()],
+        "policies": {key: policy.as_json() for key, policy in world.policies.items()},
+        "repositories": list(world.repositories),
+        "images": list(world.images),
         "templates": [template.key for template in world.templates.values()],
         "buckets": {
             bucket.name: {name: len(stored.content) for name, stored in bucket.objects.items()}
             for bucket in world.buckets.values()
         },
+        "jobs": list(world.jobs),
+        "executions": [_execution(one) for one in list(world.executions.values())[-OPERATIONS_SHOWN:]],
+        "schedules": [one.as_json() for one in world.scheduler_jobs.values()],
         "faults": [rule.as_json() for rule in world.faults.rules],
     }
 
 
+def _execution(execution: Execution) -> Json:
+    """Without its template: variables of a container are for who may read the job."""
+    return {
+        "name": execution.name,
+        "state": execution.state,
+        "message": execution.message,
+        "createTime": zulu(execution.created),
+        "completionTime": execution.ended and zulu(execution.ended),
+        "tasks": [{"index": task.index, "state": task.state, "attempt": task.attempt} for task in execution.tasks],
+    }
+
+
 def _project(project: Project) -> Json:
-    return {"id": project.id, "number": project.number, "metadata": project.metadata}
+    return {"id": project.id, "number": project.number, "metadata": project.metadata, "apis": project.apis}
 
 
 def _instance(vm: Instance) -> Json:

@@ -36,6 +36,11 @@ class Latency:
     address: Span = NONE
     template: Span = NONE
     disk: Span = NONE
+    firewall: Span = NONE
+    service: Span = NONE  # an API is enabled
+    repository: Span = NONE  # of Artifact Registry
+    run_job: Span = NONE  # a job of Cloud Run that was written is ready
+    task: Span = NONE  # an attempt is due until its container begins
     max_run_lateness: Span = NONE  # Google may begin the termination up to 30 s late
 
     def draw(self, step: str, random: Random) -> timedelta:
@@ -59,6 +64,11 @@ BRISK = Latency(
     address=(0.3, 0.5),
     template=(0.3, 0.5),
     disk=(0.3, 0.5),
+    firewall=(0.3, 0.5),
+    service=(0.5, 0.7),
+    repository=(0.3, 0.5),
+    run_job=(0.3, 0.5),
+    task=(0.4, 0.6),
 )
 
 REALISTIC = Latency(
@@ -74,6 +84,11 @@ REALISTIC = Latency(
     address=(1.0, 3.0),
     template=(1.0, 3.0),
     disk=(1.0, 3.0),
+    firewall=(5.0, 10.0),
+    service=(3.0, 20.0),
+    repository=(3.0, 8.0),
+    run_job=(2.0, 5.0),
+    task=(5.0, 15.0),
     max_run_lateness=(0.0, 30.0),
 )
 

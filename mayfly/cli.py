@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
 from io import TextIOWrapper
@@ -20,6 +20,10 @@ from typing import Annotated, Any
 import typer
 
 from mayfly.call_command import call
+from mayfly.deploy_command import deploy, destroy
+from mayfly.init_command import init
+from mayfly.order_command import order_of
+from mayfly.sweep_command import sweep
 
 EXIT_USAGE = 2
 EXIT_OWED = 7
@@ -75,137 +79,28 @@ def _root(
         context.fail("Only `mayfly run` and `mayfly test` take a command after --.")
 
 
-def _orders(mode: str, summary: str) -> None:
-    """Add `mayfly run` or `mayfly test`: the same options for both, for the one rehearses the other."""
+def _add(name: str, command: Callable[..., int], summary: str | None = None) -> None:
+    """Add a command that returns its exit code; whatever it raises becomes a sentence and a code."""
 
-    @app.command(mode, help=summary)
-    def order(
-        context: typer.Context,
-        *,
-        job: Annotated[
-            str | None,
-            typer.Argument(
-                metavar="JOB",
-                show_default=False,
-                help="module:function, or image:REF (its arguments after --). Or end with: -- a command. "
-                "Default: MAYFLY_JOB, else the VM's own.",
-            ),
-        ] = None,
-        set_: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--set",
-                metavar="NAME=VALUE",
-                help="A param of the job; the value is JSON or else text. "
-                "Dots make groups: a.b=1. May be given several times.",
-            ),
-        ] = None,
-        params: Annotated[
-            str | None, typer.Option(metavar="FILE", help="Params as a JSON file, or - for stdin.")
-        ] = None,
-        key: Annotated[
-            str | None,
-            typer.Option(
-                metavar="KEY",
-                help="The run key: the same key is never started twice. "
-                "Default: --once-per, else Cloud Run's execution, else new.",
-            ),
-        ] = None,
-        once_per: Annotated[
-            str | None, typer.Option(metavar="1h|1d", help="One run per window of time, however often it is asked for.")
-        ] = None,
-        tz: Annotated[str | None, typer.Option(metavar="ZONE", help="The time zone of --once-per: Asia/Seoul.")] = None,
-        on_interrupt: Annotated[
-            str | None, typer.Option(metavar="fail|rerun", help="What to do about a run that was cut off.")
-        ] = None,
-        wait_for_lease: Annotated[
-            str | None, typer.Option(metavar="SPAN", help="How long to wait for another run on the VM. Default: not.")
-        ] = None,
-        timeout: Annotated[
-            str | None, typer.Option(metavar="SPAN", help="How long the job may take: 90s, 45m, 2h.")
-        ] = None,
-        out: Annotated[
-            Path | None, typer.Option(metavar="DIR", help="Where the job's files and its log are copied to.")
-        ] = None,
-        project: Annotated[str | None, typer.Option(metavar="PROJECT", help="PROJECT_ID for this once.")] = None,
-        region: Annotated[str | None, typer.Option(metavar="REGION", help="REGION for this once.")] = None,
-        zone: Annotated[str | None, typer.Option(metavar="ZONE", help="ZONE for this once.")] = None,
-        instance: Annotated[str | None, typer.Option(metavar="NAME", help="INSTANCE for this once.")] = None,
-        template: Annotated[
-            str | None,
-            typer.Option(metavar="NAME", help="Make the VM from this instance template, and delete it afterwards."),
-        ] = None,
-        static_name: Annotated[str | None, typer.Option(metavar="NAME", help="STATIC_NAME for this once.")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="The receipt as JSON, also on a terminal.")] = False,
-        debug: Annotated[
-            bool, typer.Option("--debug", envvar="MAYFLY_DEBUG", help="Tracebacks, for bugs in Mayfly.")
-        ] = False,
-        cloud_run: Annotated[str | None, typer.Option(envvar="CLOUD_RUN_JOB", hidden=True)] = None,
-    ) -> None:
-        flags = {"timeout": timeout, "out": out, "project_id": project, "region": region, "zone": zone}
-        flags |= {"instance": instance, "static_name": static_name, "template": template, "cloud_run_job": cloud_run}
-        flags |= {"once_per": once_per, "tz": tz, "on_interrupt": on_interrupt, "wait_for_lease": wait_for_lease}
-        wanted = {"mode": mode, "job": job, "command": context.obj, "set": set_ or [], "params": params, "key": key}
+    @app.command(name, help=summary)
+    @wraps(command)
+    def carried_out(**options: Any) -> None:
         try:
-            code = _carry_out(flags, wanted, as_json=as_json)
-        except Exception as error:  # noqa: BLE001 - whatever it is becomes a sentence and an exit code
-            if debug:
+            code = command(**options)
+        except Exception as error:  # noqa: BLE001 - see above
+            if options.get("debug"):
                 traceback.print_exc()
-            code = _explain(error, for_cloud_logging=cloud_run is not None)
+            code = _explain(error, for_cloud_logging=options.get("cloud_run") is not None)
         _leave(code)
 
 
-_orders("run", "Run the job on the VM: for real.")
-_orders("test", "Rehearse the job on the VM: nothing is traded, nothing sent.")
-
-
-def _carry_out(flags: dict[str, Any], wanted: dict[str, Any], *, as_json: bool) -> int:
-    from mayfly.carry_out import carry_out
-    from mayfly.order import read_order
-    from orchestrator.settings_reading import read_settings
-
-    order = read_order(**wanted)
-    return carry_out(read_settings(**flags), order, as_json=as_json)
-
-
-@app.command("sweep")
-def _sweep(
-    *,
-    project: Annotated[str | None, typer.Option(metavar="PROJECT", help="PROJECT_ID for this once.")] = None,
-    zone: Annotated[str | None, typer.Option(metavar="ZONE", help="This zone only. Default: all zones.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The receipt as JSON, also on a terminal.")] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", envvar="MAYFLY_DEBUG", help="Tracebacks, for bugs in Mayfly.")
-    ] = False,
-    cloud_run: Annotated[str | None, typer.Option(envvar="CLOUD_RUN_JOB", hidden=True)] = None,
-) -> None:
-    """Finish what others left: VMs of all zones that a dead run left on, and the addresses on them.
-
-    Acts only on what carries the label mayfly=managed, whose lease has run out, and on which no run is live.
-    """
-    try:
-        from mayfly.sweeping import carry_out_sweep
-        from orchestrator.settings_reading import read_settings
-        from orchestrator.sweep_settings import SweepSettings
-
-        settings = read_settings(SweepSettings, project_id=project, cloud_run_job=cloud_run)
-        code = carry_out_sweep(settings, zone=zone, dry_run=dry_run, as_json=as_json)
-    except Exception as error:  # noqa: BLE001 - whatever it is becomes a sentence and an exit code
-        if debug:
-            traceback.print_exc()
-        code = _explain(error, for_cloud_logging=cloud_run is not None)
-    _leave(code)
-
-
-@app.command("call")
-@wraps(call)
-def _call(**options: Any) -> None:
-    try:
-        code = call(**options)
-    except Exception as error:  # noqa: BLE001 - whatever it is becomes a sentence and an exit code
-        code = _explain(error, for_cloud_logging=False)
-    _leave(code)
+_add("run", order_of("run"), "Run the job on the VM: for real.")
+_add("test", order_of("test"), "Rehearse the job on the VM: nothing is traded, nothing sent.")
+_add("sweep", sweep)
+_add("call", call)
+_add("init", init)
+_add("deploy", deploy)
+_add("destroy", destroy)
 
 
 def _explain(error: Exception, *, for_cloud_logging: bool) -> int:
@@ -245,10 +140,9 @@ def _emulator(
     latency: Annotated[
         str, typer.Option(metavar="NAME", help="How long things take: instant, brisk or realistic.")
     ] = "brisk",
-    latency_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A TOML file that changes some of them.")
-    ] = None,
+    latency_file: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML that changes some of them.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Begin with a project, a VM, a static IP and a key.")] = False,
+    empty: Annotated[bool, typer.Option("--empty", help="Begin with a new project: nothing in it, no API on.")] = False,
     forward: Annotated[
         list[int] | None, typer.Option(metavar="PORT", help="A port that the static IP leads to (8000).")
     ] = None,
@@ -256,10 +150,13 @@ def _emulator(
         Path | None, typer.Option(metavar="DIR", help="Where the VMs' disks are. Default: .mayfly/emulator-PORT.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of the random latencies and ids.")] = 0,
+    containers: Annotated[str, typer.Option(metavar="HOW", help="Cloud Run's tasks: process or docker.")] = "process",
 ) -> None:
     if context.invoked_subcommand is None:
         options = {"port": port, "latency": latency, "latency_file": latency_file, "demo": demo, "folder": folder}
-        options |= {"seed": seed} | ({"forward": tuple(forward)} if forward else {})
+        options |= {"seed": seed, "empty": empty, "containers": containers} | (
+            {"forward": tuple(forward)} if forward else {}
+        )
         _serve(context, options)
 
 
@@ -267,13 +164,13 @@ def _serve(context: typer.Context, options: dict[str, Any]) -> None:
     import asyncio
 
     from gcp_emulator.latency import PROFILES, BadLatencyError
-    from gcp_emulator.serve import NoCheckoutError, Options, serve
+    from gcp_emulator.serve import NoCheckoutError, Options, UnknownContainersError, serve
 
     if options["latency"] not in PROFILES:
         context.fail(f"--latency {options['latency']}: there are {', '.join(PROFILES)}, and --latency-file.")
     try:
         asyncio.run(serve(Options(**options)))
-    except (NoCheckoutError, BadLatencyError, OSError) as error:  # a port that is taken, a file that is not there
+    except (NoCheckoutError, BadLatencyError, UnknownContainersError, OSError) as error:  # also a port that is taken
         context.fail(str(error))
 
 

@@ -7,7 +7,7 @@ one table; which is which depends on the case, and Google changes it now and the
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -106,7 +106,7 @@ def translate(complaint: Complaint, subject: Subject) -> MayflyError:
 
 
 def _conflict(c: Complaint) -> bool:
-    return c.has("CONDITION_NOT_MET") or c.status == HTTPStatus.PRECONDITION_FAILED or c.says("fingerprint")
+    return c.has("CONDITION_NOT_MET", "ABORTED") or c.status == HTTPStatus.PRECONDITION_FAILED or c.says("fingerprint")
 
 
 def _stockout(c: Complaint) -> bool:
@@ -149,14 +149,19 @@ def _hiccup_error(c: Complaint, what: str, _: Subject) -> MayflyError:
 
 def _forbidden_error(c: Complaint, what: str, _: Subject) -> MayflyError:
     """Names the permission, for that is what one has to grant."""
-    named = re.search(r"'((?:compute|storage|secretmanager|iam|serviceusage)\.[\w.]+)'", c.message)
+    named = _PERMISSION.search(c.message)
     if named is None:
         return Forbidden(f"{what}: {c.message}")
     return Forbidden(
-        f"{what}: our account lacks the permission {named[1]}. Grant it a role that has it. Google says: {c.message}"
+        f"{what}: our account lacks the permission {named[0]}. Grant it a role that has it. Google says: {c.message}"
     )
 
 
+# Its services call it differently: 'P', P on resource, P access to.
+_PERMISSION = re.compile(
+    r"(?<![\w.@/-])(artifactregistry|cloudscheduler|compute|iam|logging|resourcemanager|run|secretmanager|serviceusage|storage)"
+    r"\.(?!googleapis|gserviceaccount)[a-zA-Z]+\.[a-zA-Z]+"
+)
 _RESOURCE_QUOTA = r"Quota '[A-Z0-9_]+' exceeded|Limit: [\d.]+ (in region|globally)"
 
 _Error = Callable[[Complaint, str, Subject], MayflyError]
@@ -175,7 +180,7 @@ _TABLE: list[tuple[Callable[[Complaint], bool], _Error]] = [
     (_missing, lambda c, _, subject: NotFound(f"{subject.missing} Google says: {c.message}")),
     (lambda c: c.status == HTTPStatus.UNAUTHORIZED, lambda c, *_: BadUsage(f"{LOG_IN} Google says: {c.message}")),
     (
-        lambda c: c.has("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS"),
+        lambda c: c.has("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS") or c.says("you already own it"),
         lambda c, what, _: AlreadyExists(f"{what}: {c.message}"),
     ),
     (_in_use, lambda c, what, _: BadResource(f"{what}: something else uses it. {c.message}")),
@@ -190,7 +195,7 @@ _TABLE: list[tuple[Callable[[Complaint], bool], _Error]] = [
 def _complaint(error: GoogleAPICallError) -> Complaint:
     headers = error.response.headers if error.response is not None else {}
     said = [entry for entry in error.errors if isinstance(entry, dict)]
-    reasons = [entry.get("reason") for entry in said] + [error.reason]
+    reasons = [entry.get("reason") for entry in said] + [error.reason, _rpc_status(error)]
     messages = [str(entry["message"]) for entry in said if entry.get("message")]
     return Complaint(
         message=" ".join(dict.fromkeys(messages)) or _without_url(error.message),
@@ -199,6 +204,14 @@ def _complaint(error: GoogleAPICallError) -> Complaint:
         retry_after=_seconds(headers.get("Retry-After")),
         until_refill=_to_next_minute(headers.get("Date")),
     )
+
+
+def _rpc_status(error: GoogleAPICallError) -> str | None:
+    """The services that speak google.rpc say in one word what is the matter: ABORTED."""
+    with suppress(AttributeError, KeyError, TypeError, ValueError):  # no response, no JSON, another form
+        status = error.response.json()["error"]["status"]
+        return status if isinstance(status, str) else None
+    return None
 
 
 def _without_url(message: str) -> str:
