@@ -1,6 +1,7 @@
 """Everything that answers on the emulator's own origin: APIs, batches, a metadata server for callers, the live page."""
 
 import importlib.resources
+from collections.abc import Callable
 
 from gcp_emulator.asgi import Handler
 from gcp_emulator.batch import answer_batch
@@ -13,7 +14,8 @@ from gcp_emulator.wire import Lost, Reply, Request
 class Console:
     """Sends each request to whom it is for."""
 
-    def __init__(self, front: Handler, caller: Caller, clock: WallClock) -> None:
+    def __init__(self, front: Handler, caller: Callable[[], Caller], clock: WallClock) -> None:
+        """`caller` gives the metadata server of who calls this world; another seed may have another caller."""
         self._front = front
         self._caller = caller
         self._clock = clock
@@ -26,7 +28,7 @@ class Console:
             case "POST", path if path.startswith("/batch"):
                 return await answer_batch(request, self._front)
             case "GET", path if path.startswith(METADATA_PREFIX):
-                return self._caller.answer(request, self._clock.now())
+                return self._caller().answer(request, self._clock.now())
             case _:
                 return await self._front(request)
 
