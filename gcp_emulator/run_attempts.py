@@ -102,7 +102,7 @@ def _secret(world: "World", execution: Execution, wanted: dict[str, str]) -> str
             "must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the "
             "secret, project or higher level."
         )
-    return base64.b64decode(json.loads(reply.body)["payload"]["data"]).decode()
+    return base64.b64decode(json.loads(reply.body)["payload"]["data"]).decode(errors="surrogateescape")
 
 
 def _project(execution: Execution) -> str:
@@ -145,6 +145,13 @@ def cancel(world: "World", execution: Execution, *, at_once: bool = False) -> No
         elif task.state is State.RUNNING:
             _end(world, task)
     _conclude(world, execution)
+
+
+def forget(world: "World", execution: Execution) -> None:
+    """Take it away; what runs of it ends at once, and is not heard of again."""
+    cancel(world, execution, at_once=True)
+    del world.executions[execution.name]
+    world.moved(f"executions/{execution.id}", execution.state.value, "DELETED")
 
 
 def task_says(world: "World", name: str, event: TaskEvent) -> None:
