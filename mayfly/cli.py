@@ -20,7 +20,10 @@ from typing import Annotated, Any
 import typer
 
 from mayfly.call_command import call
+from mayfly.cancel_command import cancel
+from mayfly.logs_command import logs
 from mayfly.order_command import order_of
+from mayfly.status_command import status
 from mayfly.sweep_command import sweep
 
 EXIT_USAGE = 2
@@ -95,6 +98,9 @@ def _add(name: str, command: Callable[..., int], summary: str | None = None) -> 
 _add("run", order_of("run"), "Run the job on the VM: for real.")
 _add("test", order_of("test"), "Rehearse the job on the VM: nothing is traded, nothing sent.")
 _add("sweep", sweep)
+_add("status", status)
+_add("logs", logs)
+_add("cancel", cancel)
 _add("call", call)
 
 

@@ -1,0 +1,33 @@
+"""`mayfly status`: how things stand, for a person or as JSON."""
+# ruff: noqa: PLC0415 - see cli: --help is there at once
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+
+def status(
+    *,
+    project: Annotated[str | None, typer.Option(metavar="PROJECT", help="PROJECT_ID for this once.")] = None,
+    zone: Annotated[str | None, typer.Option(metavar="ZONE", help="ZONE for this once.")] = None,
+    instance: Annotated[str | None, typer.Option(metavar="NAME", help="INSTANCE for this once.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, also on a terminal.")] = False,
+) -> int:
+    """How things stand: the VM, its IP, who holds the lease, the run, how the last ones ended, the next tick.
+
+    It only looks.
+    """
+    from mayfly.standing import standing_of
+    from mayfly.status_view import as_lines, as_one_line
+    from orchestrator.settings import Settings
+    from orchestrator.settings_reading import read_settings
+
+    settings = read_settings(Settings, project_id=project, zone=zone, instance=instance)
+    standing = asyncio.run(standing_of(settings))
+    if as_json or not sys.stdout.isatty():
+        typer.echo(as_one_line(standing, settings))
+    else:
+        typer.echo("\n".join(as_lines(standing, settings)))
+    return 0
