@@ -6,7 +6,7 @@ from typing import Any
 
 from gcp_emulator.asgi import json_reply
 from gcp_emulator.identity import ISSUER, LIFETIME_SECONDS, Signer
-from gcp_emulator.seed import caller_email
+from gcp_emulator.tokens import token_of
 from gcp_emulator.wire import Reply, Request
 
 PREFIX = "/computeMetadata/v1/"
@@ -15,10 +15,10 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
 class Caller:
-    """The caller's own metadata server."""
+    """The metadata server of one caller: the laptop, or one task of Cloud Run."""
 
-    def __init__(self, project: str, project_number: str, region: str, signer: Signer) -> None:
-        self._email = caller_email(project)
+    def __init__(self, project: str, project_number: str, region: str, email: str, signer: Signer) -> None:
+        self._email = email
         self._signer = signer
         account = "instance/service-accounts/default"
         self._texts: Mapping[str, str] = {
@@ -39,6 +39,8 @@ class Caller:
 
     def answer(self, request: Request, now: datetime) -> Reply:
         """As a metadata server does: only with its header, and never for a request that came through a proxy."""
+        if request.path == "/":  # Google's libraries look here whether there is one
+            return _text("0.1/\ncomputeMetadata/\n")
         if request.headers.get("metadata-flavor") != "Google" or "x-forwarded-for" in request.headers:
             return _text("Missing Metadata-Flavor:Google header.", 403)
         path = request.path.removeprefix(PREFIX).strip("/").replace(self._email, "default")
@@ -52,7 +54,7 @@ class Caller:
         return _flavored({"aliases": ["default"], "email": self._email, "scopes": [SCOPE]})
 
     def _token(self) -> Reply:
-        token = f"ya29.emulated-{self._email}"
+        token = token_of(self._email)
         return _flavored({"access_token": token, "expires_in": LIFETIME_SECONDS - 1, "token_type": "Bearer"})
 
     def _identity(self, request: Request, now: datetime) -> Reply:

@@ -5,27 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from random import Random
 
-from gcp_emulator import (
-    access_configs,
-    addresses,
-    buckets,
-    certificates,
-    control,
-    creation,
-    disks,
-    guest_attributes,
-    images,
-    instances,
-    metadata_server,
-    objects,
-    operations,
-    places,
-    power,
-    removal,
-    resumable,
-    secrets,
-    templates,
-)
+from gcp_emulator import control, instances, metadata_server, operations, power, run_attempts
 from gcp_emulator.delivery import deliver
 from gcp_emulator.errors import JSON_TYPE, ApiError, GoogleError, no_such_page
 from gcp_emulator.faults import Faults
@@ -34,8 +14,10 @@ from gcp_emulator.identity import Signer
 from gcp_emulator.knobs import Knobs
 from gcp_emulator.latency import INSTANT, Latency
 from gcp_emulator.links import short
+from gcp_emulator.methods import CONTROL, ROUTES, VERBS
 from gcp_emulator.network import Network
-from gcp_emulator.routes import Answer, Call, Route, Routes
+from gcp_emulator.routes import Answer, Call, Route
+from gcp_emulator.run_executions import State
 from gcp_emulator.seed import BadSeedError, Seed, seed_from_json
 from gcp_emulator.sowing import sow
 from gcp_emulator.wire import (
@@ -44,11 +26,13 @@ from gcp_emulator.wire import (
     GuestEvent,
     Held,
     KillProcesses,
+    KillTask,
     Lost,
     PullPlug,
     Reply,
     Request,
     SerialOutput,
+    TaskEvent,
     Unforward,
 )
 from gcp_emulator.world import World
@@ -90,6 +74,7 @@ class Cloud:
             signer=self._signer,
             guests=self._guests,
             faults=Faults(VERBS),
+            ask=self._deliver,
         )
         sow(world, seed)
         return world
@@ -127,6 +112,10 @@ class Cloud:
         self.world.catch_up(now)
         if request.path.startswith("/_emulator/"):
             return self._control(request)
+        return self._deliver(request, first_asked)
+
+    def _deliver(self, request: Request, first_asked: datetime | None = None) -> Reply | Held | Lost:
+        """Take a request to its service, whether it comes from outside or from another service of this cloud."""
         found = ROUTES.find(request.method, request.path)
         if found is None:
             reply = no_such_page(request.path)
@@ -178,6 +167,11 @@ class Cloud:
             return
         power.guest_is_down(self.world, vm, event)
 
+    def task_says(self, task: str, event: TaskEvent, now: datetime) -> None:
+        """Take in what a task of a Cloud Run job did. One that is over, or gone, changes nothing."""
+        self.world.catch_up(now)
+        run_attempts.task_says(self.world, task, event)
+
     # --- the emulator's own --------------------------------------------------------------------------------------
 
     def _control(self, request: Request) -> Reply | Held:
@@ -204,6 +198,12 @@ class Cloud:
             if vm.external_ip and vm.status == instances.RUNNING:
                 old.effects.append(Unforward(vm.external_ip))
             old.effects += [PullPlug(vm.key), EraseDisk(vm.key)]
+        old.effects += [
+            KillTask(task.name, task.attempt)
+            for execution in old.executions.values()
+            for task in execution.tasks
+            if task.state is State.RUNNING
+        ]
         new.effects = old.effects + new.effects
         new.changes += old.changes + 1
         self._seed, self.world = seed, new
@@ -214,28 +214,3 @@ def _as_reply(answer: Answer) -> Reply | Held:
     if isinstance(answer, Reply | Held):
         return answer
     return Reply(200, json.dumps(answer, separators=(",", ":")).encode(), JSON_TYPE)
-
-
-ROUTES = Routes(
-    [
-        *instances.ROUTES,
-        *creation.ROUTES,
-        *power.ROUTES,
-        *removal.ROUTES,
-        *access_configs.ROUTES,
-        *guest_attributes.ROUTES,
-        *operations.ROUTES,
-        *addresses.ROUTES,
-        *places.ROUTES,
-        *disks.ROUTES,
-        *templates.ROUTES,
-        *images.ROUTES,
-        *secrets.ROUTES,
-        *buckets.ROUTES,
-        *resumable.ROUTES,
-        *objects.ROUTES,
-        *certificates.ROUTES,
-    ]
-)
-VERBS = frozenset(ROUTES.verbs | {f"metadata.{method}" for method in ("get", "head", "put", "delete", "post")})
-CONTROL = Routes(control.ROUTES)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gcp_emulator import metadata_server, mishaps
-from gcp_emulator.errors import JSON_TYPE, ApiError, RpcError
+from gcp_emulator.errors import JSON_TYPE, ApiError, RpcError, names_reasons
 from gcp_emulator.fault_kinds import Instead, Late, LoseReply, LoseRequest, OnTheWay, RateLimit, ReplyWith, Stale
 from gcp_emulator.faults import Moment
 from gcp_emulator.routes import Call
@@ -98,6 +98,6 @@ def _instead(world: "World", call: Call) -> Reply | None:
 def _error(call: Call, error: ReplyWith) -> Reply:
     if call.verb.startswith("metadata."):
         return metadata_server.page(error.status, error.reason, error.message)
-    if call.verb.startswith("secrets."):
-        return RpcError(error.status, error.message).reply()
-    return ApiError(error.status, error.reason, error.message).reply()
+    if names_reasons(call.request.path):
+        return ApiError(error.status, error.reason, error.message).reply()
+    return RpcError(error.status, error.message).reply()

@@ -14,13 +14,23 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from gcp_emulator.errors import names_reasons
 from gcp_emulator.refusals import check_against, check_body_is_json, check_parameters
 from gcp_emulator.schema import COMPUTE_ERROR, EMPTY, ERROR, Schemas, Side, compile_schema
 from gcp_emulator.uploads import is_upload, upload_in
 from gcp_emulator.wire import Reply, Request
 
 COMPUTE, STORAGE = "compute", "storage"
-APIS = (COMPUTE, STORAGE, "secretmanager")
+# The documents, and how the paths of each begin: a document takes time to read, so none is read for nothing.
+APIS: Mapping[str, tuple[str, ...]] = {
+    "compute.v1": ("/compute/",),
+    "storage.v1": ("/storage/",),
+    "secretmanager.v1": ("/v1/projects/",),
+    "cloudscheduler.v1": ("/v1/projects/",),
+    "run.v2": ("/v2/projects/",),
+    "run.v1": ("/apis/", "/v1/projects/"),
+    "logging.v2": ("/v2/entries:",),
+}
 # Contents of objects come and go at the path of objects.insert and objects.get, with this before it.
 TRANSFERS = re.compile(r"\A/(up|down)load(?=/storage/)")
 
@@ -29,7 +39,7 @@ TRANSFERS = re.compile(r"\A/(up|down)load(?=/storage/)")
 class Method:
     """One method of an API, such as compute.instances.start."""
 
-    api: str
+    api: str  # as APIS names its document: run.v2
     id: str
     path: re.Pattern[str]
     parameters: Mapping[str, Mapping[str, Any]]  # its own, and those that all methods of the API have
@@ -41,17 +51,13 @@ class Method:
         """`instances.start`: the id without the API."""
         return self.id.partition(".")[2]
 
-    @property
-    def names_reasons(self) -> bool:
-        """Its errors are the older ones, with reasons; later services write google.rpc statuses."""
-        return self.api in {COMPUTE, STORAGE}
-
 
 @functools.lru_cache(maxsize=1024)
 def method_of(verb: str, path: str) -> Method | None:
     """The method that a request means; None where Google has none."""
     path = TRANSFERS.sub("", path)
-    candidates = (method for api in APIS for method in _api(api).methods[verb, path.count("/")])
+    apis = (api for api, beginnings in APIS.items() if path.startswith(beginnings))
+    candidates = (method for api in apis for method in _api(api).methods[verb, path.count("/")])
     return next((method for method in candidates if method.path.fullmatch(path)), None)
 
 
@@ -75,7 +81,7 @@ def defect(reply: Reply, request: Request, method: Method) -> str | None:
     try:
         body = json.loads(reply.body or b"{}")
         if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
-            compile_schema(COMPUTE_ERROR if method.names_reasons else ERROR)(body)
+            compile_schema(COMPUTE_ERROR if names_reasons(request.path) else ERROR)(body)
         elif method.reply_type:
             _api(method.api).schemas.check(method.reply_type, Side.GOOGLE)(body)
     except ValueError as error:  # not JSON, or fastjsonschema's own error, which is one too
@@ -99,7 +105,7 @@ class _Api:
 @functools.cache
 def _api(name: str) -> _Api:
     documents = importlib.resources.files("googleapiclient.discovery_cache") / "documents"
-    return _Api(json.loads((documents / f"{name}.v1.json").read_bytes()))
+    return _Api(json.loads((documents / f"{name}.json").read_bytes()))
 
 
 def _methods_in(resource: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -117,7 +123,7 @@ def _method(document: Mapping[str, Any], method: Mapping[str, Any], path: str) -
     variable = r"[^/]+" if document["name"] in {COMPUTE, STORAGE} else r"[^/:]+"
     pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{variable})", re.escape(path))
     return Method(
-        api=document["name"],
+        api=f"{document['name']}.{document['version']}",
         id=method["id"],
         path=re.compile(pattern),
         parameters={**document["parameters"], **method.get("parameters", {}), **_unlisted(method)},

@@ -12,6 +12,7 @@ from gcp_emulator.asgi import app_of
 from gcp_emulator.caller import Caller
 from gcp_emulator.cloud import Cloud
 from gcp_emulator.console import Console
+from gcp_emulator.containers import Containers, Processes
 from gcp_emulator.forward import Forwarding
 from gcp_emulator.front import Front
 from gcp_emulator.identity import Signer
@@ -21,9 +22,10 @@ from gcp_emulator.listener import Listener
 from gcp_emulator.loopback import LOCALHOST, listen
 from gcp_emulator.machines import Machines
 from gcp_emulator.metadata_door import MetadataDoors
-from gcp_emulator.seed import Seed
+from gcp_emulator.seed import Seed, caller_email
+from gcp_emulator.tasks import Tasks
 from gcp_emulator.wallclock import WallClock, begin
-from gcp_emulator.wire import Boot, Effect, EndSilence, Forward, Silence, Unforward
+from gcp_emulator.wire import Boot, Effect, EndSilence, Forward, KillTask, Silence, StartTask, TermTask, Unforward
 
 AGENT_PORT = 8000
 POWER_OFF_GRACE_SECONDS = 2  # what guests get when the emulator ends: somebody waits for their Ctrl-C
@@ -44,6 +46,7 @@ class Emulator:
         folder: Path | None = None,
         forward: Iterable[int] = (AGENT_PORT,),
         readable: Sequence[Path] = (),  # folders of this machine that guests may read, such as a checkout
+        containers: Containers | None = None,  # what runs the tasks of Cloud Run; default: processes of `mayfly`
         knobs: Knobs | None = None,
         random_seed: int = 0,
     ) -> None:
@@ -67,10 +70,11 @@ class Emulator:
         )
         self._clock = WallClock(self.cloud, self._carry_out, began)
         self._machines = Machines(self.folder, self.port, self._clock.guest_says, readable=readable)
+        self._tasks = Tasks(self.port, containers or Processes(), self._clock.task_says, signer, self._clock.now)
         self._forwarding = Forwarding(forward)
         self._metadata = MetadataDoors(self.cloud, self._clock, self.port)
         project, region = seed.projects[0], next(iter(seed.regions))
-        caller = Caller(project.id, project.number, region, signer)
+        caller = Caller(project.id, project.number, region, caller_email(project.id), signer)
         self._console = Console(Front(self.cloud, self._clock).answer, caller, self._clock)
         self._listener: Listener | None = None
 
@@ -85,7 +89,7 @@ class Emulator:
         """Leave no process, no listening socket and no task behind."""
         self._clock.stop()
         self._forwarding.close_all()
-        await self._machines.switch_all_off(POWER_OFF_GRACE_SECONDS)
+        await asyncio.gather(self._tasks.kill_all(), self._machines.switch_all_off(POWER_OFF_GRACE_SECONDS))
         await asyncio.gather(self._metadata.close(), *([self._listener.close()] if self._listener else []))
         if self._temporary:
             await asyncio.to_thread(self._temporary.cleanup)
@@ -108,6 +112,8 @@ class Emulator:
             case Boot():
                 self._metadata.open(effect.instance, effect.internal_ip)
                 self._machines.carry_out(effect)
+            case StartTask() | TermTask() | KillTask():
+                self._tasks.carry_out(effect)
             case _:
                 self._machines.carry_out(effect)
 

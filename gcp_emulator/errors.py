@@ -2,7 +2,7 @@
 
 ApiError        Compute Engine answers a request with an error at once
 OperationError  an operation that was accepted ends with an error
-RpcError        Secret Manager's (google.rpc) form
+RpcError        the google.rpc form of Secret Manager, Cloud Run, Cloud Scheduler and Logging
 """
 
 import json
@@ -36,6 +36,14 @@ HTTP_MESSAGE: Mapping[int, str] = {
     500: "INTERNAL SERVER ERROR",
     503: "SERVICE UNAVAILABLE",
 }
+
+
+OLDER_SERVICES = ("/compute/", "/storage/", "/upload/", "/download/", "/batch/")
+
+
+def names_reasons(path: str) -> bool:
+    """Tell whether the service at this path writes errors with reasons; the later ones write google.rpc statuses."""
+    return path.startswith(OLDER_SERVICES)
 
 
 class GoogleError(Exception):

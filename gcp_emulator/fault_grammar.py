@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from gcp_emulator.fault_kinds import KINDS, AtBoot, Event, Fault, Kill
+from gcp_emulator.fault_kinds import KINDS, AtBoot, AtTick, Event, Fault, Kill, KillTasks
 from gcp_emulator.faults import Rule
 
 WHEN = ("on", "resource", "times", "skip", "vm", "after", "moment", "for_seconds")
@@ -47,11 +47,14 @@ def _nearest(given: Collection[str]) -> str:
 def _allowed(kind: type[Fault], when: Mapping[str, Any]) -> tuple[str, ...]:
     if issubclass(kind, AtBoot):
         return ("vm", "times", "skip")
+    if issubclass(kind, AtTick):
+        return ("resource", "times", "skip")
     if not issubclass(kind, Event):
         return ("on", "resource", "times", "skip", "for_seconds")
+    whom = () if issubclass(kind, KillTasks) else ("vm",)
     if "on" in when:
-        return ("on", "resource", "times", "skip", "moment", "vm", "after")
-    return ("vm", "after")
+        return ("on", "resource", "times", "skip", "moment", *whom, "after")
+    return (*whom, "after")
 
 
 def _refuse_unknown(name: str, when: Mapping[str, Any], allowed: tuple[str, ...]) -> None:

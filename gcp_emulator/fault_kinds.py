@@ -4,7 +4,8 @@ OnTheWay   the connection between caller and service          cloud.py
 Instead    the answer that a request gets, and nothing else   cloud.py
 Ending     how the operation that a request begins ends       operations.py
 AtBoot     what the next boot of a VM comes to                power.py
-Event      what happens to a VM at some moment                mishaps.py
+AtTick     what a tick of Cloud Scheduler comes to            scheduler_ticks.py
+Event      what happens to a VM, or a task, at some moment    mishaps.py
 """
 
 from collections.abc import Mapping
@@ -169,6 +170,23 @@ class DiskFull(AtBoot):
     room_bytes: int = 0
 
 
+# --- ticks -------------------------------------------------------------------------------------------------------
+
+
+class AtTick(Fault):
+    """Meets a tick of Cloud Scheduler; the rule's `resource` is a pattern of the job's path."""
+
+    on: ClassVar[str | None] = "cloudscheduler.tick"
+    only: ClassVar[tuple[str, ...]] = ("cloudscheduler.tick",)
+
+
+@dataclass(frozen=True)
+class TickTwice(AtTick):
+    """The target is called twice for one tick, the second time so many seconds later."""
+
+    after: float = 0
+
+
 # --- events ------------------------------------------------------------------------------------------------------
 
 
@@ -217,6 +235,13 @@ class WriteMetadata(Event):
     value: str | None = "{n}"
 
 
+@dataclass(frozen=True)
+class KillTasks(Event):
+    """SIGKILL for the container of every task of Cloud Run that runs now and whose job's name matches the pattern."""
+
+    job: str = "*"
+
+
 KINDS: Mapping[str, type[Fault]] = {
     "reply": ReplyWith,
     "rate_limit": RateLimit,
@@ -236,5 +261,7 @@ KINDS: Mapping[str, type[Fault]] = {
     "kill": Kill,
     "partition": Partition,
     "write_metadata": WriteMetadata,
+    "tick_twice": TickTwice,
+    "kill_tasks": KillTasks,
 }
 NAMES: Mapping[type[Fault], str] = {kind: name for name, kind in KINDS.items()}

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeVar
 
-from gcp_emulator.fault_kinds import NAMES, AtBoot, Event, Fault, RateLimit
+from gcp_emulator.fault_kinds import NAMES, AtBoot, Event, Fault, KillTasks, RateLimit
 
 F = TypeVar("F", bound=Fault)
 Moment = Literal["before", "after"]
@@ -77,7 +77,8 @@ class Rule:
         if isinstance(self.fault, AtBoot):
             words |= {"vm": self.vm, "skip": self.skip}
         if isinstance(self.fault, Event):
-            words |= {"vm": self.vm, "after": self.after, "coming": self.coming}
+            words |= {"after": self.after, "coming": self.coming}
+            words |= {} if isinstance(self.fault, KillTasks) else {"vm": self.vm}
             words |= {"moment": self.moment} if self.on else {}
         if self.for_seconds:
             words["for_seconds"] = self.for_seconds

@@ -6,7 +6,7 @@ from functools import partial
 from gcp_emulator import discovery
 from gcp_emulator.cloud import Cloud
 from gcp_emulator.discovery import Method
-from gcp_emulator.errors import ApiError, RpcError
+from gcp_emulator.errors import ApiError, RpcError, names_reasons
 from gcp_emulator.wallclock import WallClock
 from gcp_emulator.wire import Lost, Reply, Request
 
@@ -42,10 +42,10 @@ class Front:
         return await self._clock.ask(partial(self._cloud.answer, request))
 
     def _refused(self, error: ApiError, request: Request, method: Method) -> Reply:
-        if not method.names_reasons:
+        if not (names := names_reasons(request.path)):
             request = Request(request.method, request.path, request.query)  # the payload of a secret stays unwritten
         self._cloud.world.history.add_request(self._clock.now(), request, method.verb, error.status)
-        return error.reply() if method.names_reasons else RpcError(error.status, error.message).reply()
+        return error.reply() if names else RpcError(error.status, error.message).reply()
 
     def _own_fault(self, defect: str, request: Request) -> Reply:
         at, history = self._clock.now(), self._cloud.world.history

@@ -50,3 +50,8 @@ class Knobs:
 
     # What the audit log calls a stop by maxRunDuration was not found, nor what it calls a deletion.
     max_run_operation: str = "compute.instances.stop"
+
+    # A task of Cloud Run whose execution is cancelled, or whose time is over: SIGTERM, so many seconds, SIGKILL (ten
+    # after a timeout: container contract). Whether a cancel sends SIGTERM at all is not documented.
+    task_grace_seconds: float = 10
+    cancelled_task: Literal["term", "kill"] = "term"

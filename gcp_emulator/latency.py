@@ -36,6 +36,8 @@ class Latency:
     address: Span = NONE
     template: Span = NONE
     disk: Span = NONE
+    run_job: Span = NONE  # a job of Cloud Run that was written is ready
+    task: Span = NONE  # an attempt is due until its container begins
     max_run_lateness: Span = NONE  # Google may begin the termination up to 30 s late
 
     def draw(self, step: str, random: Random) -> timedelta:
@@ -59,6 +61,8 @@ BRISK = Latency(
     address=(0.3, 0.5),
     template=(0.3, 0.5),
     disk=(0.3, 0.5),
+    run_job=(0.3, 0.5),
+    task=(0.4, 0.6),
 )
 
 REALISTIC = Latency(
@@ -74,6 +78,8 @@ REALISTIC = Latency(
     address=(1.0, 3.0),
     template=(1.0, 3.0),
     disk=(1.0, 3.0),
+    run_job=(2.0, 5.0),
+    task=(5.0, 15.0),
     max_run_lateness=(0.0, 30.0),
 )
 

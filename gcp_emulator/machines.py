@@ -17,6 +17,7 @@ from gcp_emulator.wire import (
     EraseDisk,
     GuestEvent,
     KillProcesses,
+    MachineEffect,
     PoweredOff,
     PressPowerButton,
     PullPlug,
@@ -26,7 +27,6 @@ from gcp_emulator.wire import (
 
 TO_REACH_PACKAGES = re.compile(r"UV|UV_(CACHE_DIR|.*INDEX.*|OFFLINE|NATIVE_TLS)|(?i:\w+_proxy)|SSL_CERT_\w+")
 Says = Callable[[str, GuestEvent], None]
-MachineEffect = Boot | PressPowerButton | PullPlug | EraseDisk | KillProcesses
 
 
 class Machines:

@@ -1,4 +1,4 @@
-"""What happens to VMs that nobody asked for: preemption, host errors, crashes, cut wires, other writers.
+"""What nobody asked for: preemption, host errors, crashes, cut wires, other writers, killed tasks.
 
 A mishap that cannot happen (only a RUNNING VM is preempted) does not count: its rule stays unspent, and says why.
 """
@@ -8,14 +8,25 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from gcp_emulator import operations
-from gcp_emulator.fault_kinds import NAMES, Event, GuestCrash, HostError, Kill, Partition, Preempt, WriteMetadata
+from gcp_emulator.fault_kinds import (
+    NAMES,
+    Event,
+    GuestCrash,
+    HostError,
+    Kill,
+    KillTasks,
+    Partition,
+    Preempt,
+    WriteMetadata,
+)
 from gcp_emulator.faults import Rule
 from gcp_emulator.instances import RUNNING, TERMINATED, Instance, touched
 from gcp_emulator.links import short
 from gcp_emulator.outside import disconnect
 from gcp_emulator.power import begin_start, end_of_run, hang
+from gcp_emulator.run_executions import State
 from gcp_emulator.turns import move, take_turn
-from gcp_emulator.wire import EndSilence, KillProcesses, PullPlug, Silence
+from gcp_emulator.wire import EndSilence, KillProcesses, KillTask, PullPlug, Silence
 
 if TYPE_CHECKING:
     from gcp_emulator.world import World
@@ -50,14 +61,34 @@ def _happen(world: "World", rule: Rule, path: str) -> None:
     rule.coming -= 1
     facts = {"rule": rule.id, "fault": NAMES[type(event)]}
     try:
-        vm = _whom(world, rule, path)
-        befall(world, vm, event)
+        resource = _befall_whom_it_may(world, rule, event, path)
     except CannotHappenError as why:
         rule.missed = [*(rule.missed or []), str(why)]
         world.history.add(world.now, "fault", **facts, missed=str(why))
         return
     rule.fired += 1
-    world.history.add(world.now, "fault", **facts, resource=short(vm.key))
+    world.history.add(world.now, "fault", **facts, resource=resource)
+
+
+def _befall_whom_it_may(world: "World", rule: Rule, event: Event, path: str) -> str:
+    if isinstance(event, KillTasks):
+        return _kill_tasks(world, event)
+    vm = _whom(world, rule, path)
+    befall(world, vm, event)
+    return short(vm.key)
+
+
+def _kill_tasks(world: "World", event: KillTasks) -> str:
+    running = [
+        KillTask(task.name, task.attempt)
+        for execution in world.executions.values()
+        for task in execution.tasks
+        if task.state is State.RUNNING and fnmatchcase(execution.job.rpartition("/")[2], event.job)
+    ]
+    if not running:
+        raise CannotHappenError(f"no task runs of a job like {event.job!r}")
+    world.effects += running
+    return "executions/" + running[0].task.split("/")[-3]
 
 
 def _whom(world: "World", rule: Rule, path: str) -> Instance:

@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import google_crc32c
 
 from gcp_emulator.errors import ApiError, RpcError
 from gcp_emulator.routes import Answer, Call, Handler, Json, Route
+from gcp_emulator.timing import zulu
 
 if TYPE_CHECKING:
     from gcp_emulator.places import Project
@@ -46,7 +47,7 @@ class Secret:
         document: Json = {
             "name": self.name,
             "replication": {"automatic": {}},
-            "createTime": _timestamp(self.created),
+            "createTime": zulu(self.created),
             "etag": _etag(self.name, str(len(self.versions))),
         }
         if self.labels:
@@ -59,15 +60,11 @@ class Secret:
         name = f"{self.name}/versions/{number}"
         return {
             "name": name,
-            "createTime": _timestamp(version.created),
+            "createTime": zulu(version.created),
             "state": version.state,
             "replicationStatus": {"automatic": {}},
             "etag": _etag(name, version.state),
         }
-
-
-def _timestamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _etag(*parts: str) -> str:

@@ -1,7 +1,7 @@
-"""What will happen by itself, and when; and how Compute Engine writes times."""
+"""What will happen by itself, and when; and how Google's services write times."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from heapq import heappop, heappush
 from itertools import count
 
@@ -12,6 +12,11 @@ PACIFIC = timezone(timedelta(hours=-8))
 def timestamp(moment: datetime) -> str:
     """Write a time as Compute Engine does."""
     return moment.astimezone(PACIFIC).isoformat(timespec="milliseconds")
+
+
+def zulu(moment: datetime) -> str:
+    """Write a time as the services do that came after Compute Engine: in UTC, with microseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Agenda:

@@ -1,4 +1,4 @@
-"""The tokens that a VM gets for its service account."""
+"""The tokens that a VM gets for its service account, and the form of those that service accounts get elsewhere."""
 
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -9,6 +9,13 @@ from gcp_emulator.routes import Json
 
 if TYPE_CHECKING:
     from gcp_emulator.world import World
+
+PREFIX = "ya29.emulated-"
+
+
+def token_of(email: str) -> str:
+    """Make an access token of this account: it says whose it is, so that whoever meets it can tell."""
+    return PREFIX + email
 
 
 def access_token(world: "World", vm: Instance) -> Json:

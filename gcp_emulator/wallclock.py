@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from gcp_emulator.cloud import Cloud
 from gcp_emulator.errors import ApiError
-from gcp_emulator.wire import Effect, GuestEvent, Held, Lost, Reply
+from gcp_emulator.wire import Effect, GuestEvent, Held, Lost, Reply, TaskEvent
 
 LEAVING = ApiError(503, "backendError", "The emulator is leaving.").reply()
 Question = Callable[[datetime, datetime | None], Reply | Held | Lost]
@@ -49,6 +49,12 @@ class WallClock:
         """Pass on what a guest did."""
         if not self._stopped:
             self._cloud.guest_says(instance, event, self.now())
+            self.settle()
+
+    def task_says(self, task: str, event: TaskEvent) -> None:
+        """Pass on what a task did."""
+        if not self._stopped:
+            self._cloud.task_says(task, event, self.now())
             self.settle()
 
     def settle(self) -> None:

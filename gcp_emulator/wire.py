@@ -1,11 +1,12 @@
-"""What goes in and out of the model: requests and replies, effects on guests, and what guests say.
+"""What goes in and out of the model: requests and replies, effects on guests and tasks, and what these say.
 
 Plain frozen values. Both doors (the HTTP server, and the in-process one with virtual time) speak them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -54,7 +55,7 @@ class Delayed:
     reply: Reply | None = None
 
 
-# --- effects: what the door must do to a guest or the network, in this order -------------------------------------
+# --- effects: what the door must do to guests, tasks and the network, in this order -----------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,42 @@ class KillProcesses:
     startup_script: bool = False  # its process group
 
 
-Effect = Boot | PressPowerButton | PullPlug | EraseDisk | Forward | Unforward | Silence | EndSilence | KillProcesses
+@dataclass(frozen=True, slots=True)
+class StartTask:
+    """One attempt of a task of a Cloud Run job: run its container."""
+
+    task: str  # projects/P/locations/L/jobs/J/executions/E/tasks/T
+    attempt: int
+    image: str
+    command: Sequence[str]  # instead of the image's entry point; empty: that one
+    arguments: Sequence[str]  # empty: the image's own
+    environment: Mapping[str, str]
+    project: str
+    project_number: str
+    region: str
+    service_account: str
+
+
+@dataclass(frozen=True, slots=True)
+class TermTask:
+    """SIGTERM to the container's first process."""
+
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillTask:
+    """SIGKILL to the whole container."""
+
+    task: str
+    attempt: int
+
+
+TaskEffect = StartTask | TermTask | KillTask
+MachineEffect = Boot | PressPowerButton | PullPlug | EraseDisk | KillProcesses
+NetworkEffect = Forward | Unforward | Silence | EndSilence
+Effect = MachineEffect | NetworkEffect | TaskEffect
 
 
 # --- what guests say ---------------------------------------------------------------------------------------------
@@ -154,3 +190,28 @@ class SerialOutput:
 
 
 GuestEvent = PoweredOff | ShutDown | SerialOutput
+
+
+# --- what tasks say ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """Bytes that a task wrote, in no particular pieces."""
+
+    attempt: int
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """Nothing is left of this attempt: it exited with a code, or a signal ended it, or its container never began."""
+
+    attempt: int
+    exit_code: int | None = None
+    signal: int | None = None
+    failure: str | None = None
+
+
+TaskEvent = TaskOutput | TaskEnded

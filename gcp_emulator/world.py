@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from gcp_emulator.addresses import Address
@@ -17,16 +18,27 @@ from gcp_emulator.identity import Signer
 from gcp_emulator.instances import Instance
 from gcp_emulator.knobs import Knobs
 from gcp_emulator.latency import Latency
+from gcp_emulator.logs import Logs
 from gcp_emulator.network import Network
 from gcp_emulator.operations import Operation
 from gcp_emulator.past import Past
 from gcp_emulator.places import Project
 from gcp_emulator.resumable import Session
 from gcp_emulator.routes import Call
+from gcp_emulator.run_executions import Execution
+from gcp_emulator.run_jobs import Job
+from gcp_emulator.run_operations import RunOperation
+from gcp_emulator.scheduler_jobs import SchedulerJob
 from gcp_emulator.secrets import Secret
 from gcp_emulator.templates import InstanceTemplate
 from gcp_emulator.timing import Agenda
-from gcp_emulator.wire import Delayed, Effect, Request
+from gcp_emulator.wire import LOST, Delayed, Effect, Held, Lost, Reply, Request
+
+Ask = Callable[[Request], Reply | Held | Lost]
+
+
+def _nobody(_request: Request) -> Lost:
+    return LOST
 
 
 @dataclass(slots=True)
@@ -51,6 +63,12 @@ class World:
     buckets: dict[str, Bucket] = field(default_factory=dict)
     uploads: dict[str, Session] = field(default_factory=dict)  # under way, by upload_id
     secrets: dict[str, Secret] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)  # of Cloud Run, by name
+    executions: dict[str, Execution] = field(default_factory=dict)
+    run_operations: dict[str, RunOperation] = field(default_factory=dict)
+    scheduler_jobs: dict[str, SchedulerJob] = field(default_factory=dict)
+    logs: Logs = field(default_factory=Logs)
+    ask: Ask = _nobody  # a request that one service of this cloud makes of another
     faults: Faults = field(default_factory=Faults)
     history: History = field(default_factory=History)
     agenda: Agenda = field(default_factory=Agenda)
@@ -93,6 +111,10 @@ class World:
     def new_id(self) -> str:
         """Make a numeric id such as Compute Engine's: 19 digits, as a string."""
         return str(self.random.randrange(10**18, 9 * 10**18))
+
+    def new_uid(self) -> str:
+        """Make a UUID, such as the later services give."""
+        return str(UUID(int=self.random.getrandbits(128), version=4))
 
     def moved(self, resource: str, before: str, after: str) -> None:
         """Write down that a resource went from one status to another."""

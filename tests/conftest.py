@@ -12,12 +12,9 @@ from vm_agent.policy import RESERVE_BYTES
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests tell with `record_property("told", ...)`, wherever they ran: xdist's workers have no terminal."""
-    reports = [
-        report for some in terminalreporter.stats.values() for report in some if hasattr(report, "user_properties")
-    ]
-    told = [
-        text for report in reports if report.when == "call" for name, text in report.user_properties if name == "told"
-    ]
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    calls = [report for report in reports if getattr(report, "when", "") == "call"]
+    told = [text for report in calls for name, text in report.user_properties if name == "told"]
     if told:
         terminalreporter.section("told by the tests")
     for text in told:

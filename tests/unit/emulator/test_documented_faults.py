@@ -12,6 +12,8 @@ from gcp_emulator.fault_kinds import KINDS
 from gcp_emulator.seed import Seed
 from gcp_emulator.wire import Reply
 from tests.unit.emulator.inside import ADDRESS, DEMO, SOME_TIME, VM, Inside
+from tests.unit.emulator.running_jobs import RunningJobs
+from tests.unit.emulator.test_scheduler import JOBS, a_schedule
 
 PAGE = Path(__file__).parents[3] / "docs" / "emulator.md"
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)]
@@ -47,6 +49,8 @@ def lives_through_a_day(inside: Inside) -> None:
 @pytest.mark.parametrize("rule", EXAMPLES, ids=lambda rule: next(name for name in rule if name in KINDS))
 def test_an_example_of_the_page_happens(rule: dict[str, Any]):
     inside = Inside(the_world(), latency=SOME_TIME)
+    inside.post(JOBS, a_schedule(schedule="*/5 * * * *"))
+    RunningJobs(inside).run()
     if "on" not in rule and not KINDS.keys() & rule.keys() & {"boot_failure", "disk_full", "stockout"}:
         inside.post(f"{VM}/start")
         inside.passes(10)
