@@ -1,7 +1,6 @@
 """`mayfly cancel`: the live run is ended, and its VM seen to come down."""
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
-import asyncio
 import json
 import sys
 from typing import Annotated
@@ -25,6 +24,8 @@ def cancel(
     A run that a Cloud Run execution holds is cancelled there; any other at the VM's agent, and its holder comes down by
     itself. Exit codes: 0 it is over, or no run was live; 6 another run is live; 7 it was not seen to come down.
     """
+    import asyncio
+
     from mayfly.audience import audience
     from mayfly.cancelling import cancel as carry_out
     from orchestrator.events import Note

@@ -1,7 +1,6 @@
 """`mayfly logs`: what a run printed, from wherever it is now."""
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +27,8 @@ def logs(
 
     With --remote: what the orchestrator in Cloud Run said of it, the job's lines among it.
     """
+    import asyncio
+
     from mayfly.logs import local_log, remote_log
     from orchestrator.settings import Settings
     from orchestrator.settings_reading import read_settings

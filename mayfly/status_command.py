@@ -1,7 +1,6 @@
 """`mayfly status`: how things stand, for a person or as JSON."""
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
-import asyncio
 import sys
 from typing import Annotated
 
@@ -19,6 +18,8 @@ def status(
 
     It only looks.
     """
+    import asyncio
+
     from mayfly.standing import standing_of
     from mayfly.status_view import as_lines, as_one_line
     from orchestrator.settings import Settings
