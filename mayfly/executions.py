@@ -25,9 +25,9 @@ class Execution:
     message: str  # of the condition that says how it ended, or what it waits for
 
     def is_for(self, key: str) -> bool:
-        """The run of that key is its own: it was given the key, or gives its name to it."""
+        """The run of that key is its own: it was given the key, or gives its name to it, or that is its name."""
         given = dict(zip(self.args, self.args[1:], strict=False)).get("--key")
-        return given == key or (given is None and key.rpartition("-")[0] == self.name)
+        return key in {given, self.name} or (given is None and key.rpartition("-")[0] == self.name)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,31 @@
+"""The deployed job, as a deploy leaves it: its tasks are `mayfly` itself, as a process of its own."""
+
+from typing import Any
+
+from tests.journeys.lab import Lab
+
+PLACE = "v2/projects/demo/locations/us-central1"
+ACCOUNT = "mayfly-orchestrator@demo.iam.gserviceaccount.com"
+SETTINGS = {
+    "PROJECT_ID": "demo",
+    "ZONE": "us-central1-a",
+    "INSTANCE": "gpu-vm",
+    "STATIC_NAME": "gpu-ip",
+    "TIMEOUT": "60s",
+}
+
+
+def a_job(**task: Any) -> dict[str, Any]:
+    env = [{"name": name, "value": value} for name, value in SETTINGS.items()]
+    container = {"image": "us-docker.pkg.dev/demo/mayfly/mayfly", "args": ["run"], "env": env}
+    return {"template": {"template": {"containers": [container], "serviceAccount": ACCOUNT, **task}}}
+
+
+async def deployed(lab: Lab, name: str = "mayfly", **task: Any) -> None:
+    await lab.post(f"{PLACE}/jobs?jobId={name}", a_job(**task))
+
+
+def everything_at(lab: Lab) -> dict[str, str]:
+    """What of the settings says that all of Google is in this lab."""
+    hosts = ("compute_emulator_host", "secret_manager_emulator_host", "run_emulator_host", "storage_emulator_host")
+    return dict.fromkeys(hosts, lab.emulator.host)
