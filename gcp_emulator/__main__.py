@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--latency", choices=list(PROFILES), default="brisk")
     parser.add_argument("--latency-file", type=Path)
     parser.add_argument("--demo", action="store_true", help="project demo with a stopped VM, an address and a secret")
+    parser.add_argument("--empty", action="store_true", help="project demo as it is when it is new: nothing, no API on")
     parser.add_argument("--forward", type=int, action="append", help=f"a port of the static IP ({AGENT_PORT})")
     parser.add_argument("--folder", type=Path, help="where the VMs' disks are")
     parser.add_argument("--seed", type=int, default=0, help="of the random latencies and ids")

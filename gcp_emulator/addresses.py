@@ -8,6 +8,7 @@ from gcp_emulator import listing, operations
 from gcp_emulator.errors import ApiError, OperationError, OperationFailedError, invalid, not_found
 from gcp_emulator.fingerprints import fingerprint
 from gcp_emulator.instance_spec import checked_name
+from gcp_emulator.instances import labels_from
 from gcp_emulator.links import address_key, link, region_key, short
 from gcp_emulator.outside import taken
 from gcp_emulator.routes import COMPUTE, REGION, Answer, Call, Json, Route
@@ -146,6 +147,22 @@ def _reserve(world: "World", call: Call, address: Address) -> Answer:
     return operation.as_json()
 
 
+def set_labels(world: "World", call: Call) -> Answer:
+    """Replace all labels, if nobody else did since the caller read them."""
+    address = _find(world, call)
+    document = call.document()
+    labels = labels_from(document.get("labels") or {})
+    if document.get("labelFingerprint") != fingerprint(address.labels):
+        message = "Labels fingerprint either invalid or resource labels have changed"
+        raise ApiError(412, "conditionNotMet", message, location="If-Match", locationType="header")
+
+    def take_effect() -> None:
+        address.labels = labels
+        world.changes += 1
+
+    return operations.begin(world, call, address, "labels", take_effect)
+
+
 def delete(world: "World", call: Call) -> Answer:
     """Give an address back, unless something uses it."""
     address = _find(world, call)
@@ -192,5 +209,6 @@ ROUTES = (
     Route("GET", f"{REGION}/addresses", "addresses.list", list_),
     Route("POST", f"{REGION}/addresses", "addresses.insert", insert),
     Route("GET", f"{REGION}/addresses/{{address}}", "addresses.get", get),
+    Route("POST", f"{REGION}/addresses/{{address}}/setLabels", "addresses.setLabels", set_labels),
     Route("DELETE", f"{REGION}/addresses/{{address}}", "addresses.delete", delete),
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gcp_emulator import policies
 from gcp_emulator.errors import HTML_TYPE, ApiError, invalid, missing
 from gcp_emulator.fingerprints import fingerprint
 from gcp_emulator.routes import Answer, Call, Json, Route
@@ -30,6 +31,11 @@ class Bucket:
     location: str = "US"
     objects: dict[str, "StoredObject"] = field(default_factory=dict)
     generation: int = 0  # the last that was given to an object in it: never twice, not even after a deletion
+
+    @property
+    def key(self) -> str:
+        """projects/P/buckets/B: what policies are kept by."""
+        return f"projects/{self.project.id}/buckets/{self.name}"
 
     def as_json(self) -> Json:
         """Show it as the API does."""
@@ -99,6 +105,7 @@ def delete(world: "World", call: Call) -> Answer:
     if bucket.objects:
         raise ApiError(409, "conflict", "The bucket you tried to delete is not empty.")
     del world.buckets[bucket.name]
+    policies.forget(world, bucket.key)
     return DONE
 
 

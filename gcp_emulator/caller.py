@@ -6,7 +6,7 @@ from typing import Any
 
 from gcp_emulator.asgi import json_reply
 from gcp_emulator.identity import ISSUER, LIFETIME_SECONDS, Signer
-from gcp_emulator.tokens import token_of
+from gcp_emulator.tokens import access_token
 from gcp_emulator.wire import Reply, Request
 
 PREFIX = "/computeMetadata/v1/"
@@ -54,8 +54,7 @@ class Caller:
         return _flavored({"aliases": ["default"], "email": self._email, "scopes": [SCOPE]})
 
     def _token(self) -> Reply:
-        token = token_of(self._email)
-        return _flavored({"access_token": token, "expires_in": LIFETIME_SECONDS - 1, "token_type": "Bearer"})
+        return _flavored(access_token(self._email))
 
     def _identity(self, request: Request, now: datetime) -> Reply:
         audience = request.query.get("audience")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from random import Random
 
-from gcp_emulator import control, instances, metadata_server, operations, power, run_attempts
+from gcp_emulator import access, control, instances, metadata_server, operations, power, run_attempts
 from gcp_emulator.delivery import deliver
 from gcp_emulator.errors import JSON_TYPE, ApiError, GoogleError, no_such_page
 from gcp_emulator.faults import Faults
@@ -16,6 +16,7 @@ from gcp_emulator.latency import INSTANT, Latency
 from gcp_emulator.links import short
 from gcp_emulator.methods import CONTROL, ROUTES, VERBS
 from gcp_emulator.network import Network
+from gcp_emulator.principals import principal
 from gcp_emulator.routes import Answer, Call, Route
 from gcp_emulator.run_executions import State
 from gcp_emulator.seed import BadSeedError, Seed, seed_from_json
@@ -123,12 +124,15 @@ class Cloud:
             return reply
         route, params = found
         call = Call(request, route.verb, params, first_asked or self.world.now, again=first_asked is not None)
+        call.principal = principal(request)
         result = deliver(self.world, call, lambda arrived: self._replied(route, arrived))
         self.world.past.remember(self.world)
         return result
 
     def _replied(self, route: Route, call: Call) -> Reply | Held:
         try:
+            if not call.again:
+                access.check(self.world, call)
             if known := operations.replayed(self.world, call):
                 return _as_reply(known.as_json())
             return _as_reply(route.handler(self.world, call))

@@ -41,6 +41,12 @@ def state(world: "World", _call: Call) -> Answer:
         "addresses": [address.as_json() for address in world.addresses.values()],
         "operations": [one.as_json() for one in list(world.operations.values())[-OPERATIONS_SHOWN:]],
         "secrets": [{"name": one.name, "versions": len(one.versions)} for one in world.secrets.values()],
+        "firewalls": list(world.firewalls),
+        "accounts": [account.key for account in world.accounts.values()],
+        "roles": [role.as_json() for role in world.roles.values()],
+        "policies": {key: policy.as_json() for key, policy in world.policies.items()},
+        "repositories": list(world.repositories),
+        "images": list(world.images),
         "templates": [template.key for template in world.templates.values()],
         "buckets": {
             bucket.name: {name: len(stored.content) for name, stored in bucket.objects.items()}
@@ -51,7 +57,7 @@ def state(world: "World", _call: Call) -> Answer:
 
 
 def _project(project: Project) -> Json:
-    return {"id": project.id, "number": project.number, "metadata": project.metadata}
+    return {"id": project.id, "number": project.number, "metadata": project.metadata, "apis": project.apis}
 
 
 def _instance(vm: Instance) -> Json:

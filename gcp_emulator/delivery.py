@@ -60,7 +60,7 @@ def _done(world: "World", call: Call, handle: Handle, vm: str, answer: str | Non
     result = handle(call) if call.again else _with_events(world, call, handle, vm)
     if isinstance(result, Reply):
         resource = {"resource": vm.split("/", 4)[-1]} if vm else {}
-        facts = {"asked_at": asked_at, "answer": answer, **resource}
+        facts = {"asked_at": asked_at, "answer": answer, "principal": call.principal, **resource}
         world.history.add_request(world.now, call.request, call.verb, result.status, **facts)
     return result
 

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Any
 
 from gcp_emulator.errors import names_reasons
+from gcp_emulator.presence import ALWAYS_PRESENT
 from gcp_emulator.refusals import check_against, check_body_is_json, check_parameters
 from gcp_emulator.schema import COMPUTE_ERROR, EMPTY, ERROR, Schemas, Side, compile_schema
 from gcp_emulator.uploads import is_upload, upload_in
@@ -30,6 +31,11 @@ APIS: Mapping[str, tuple[str, ...]] = {
     "run.v2": ("/v2/projects/",),
     "run.v1": ("/apis/", "/v1/projects/"),
     "logging.v2": ("/v2/entries:",),
+    "iam.v1": ("/v1/projects/", "/v1/roles", "/v1/permissions:"),
+    "cloudresourcemanager.v1": ("/v1/projects/",),
+    "cloudresourcemanager.v3": ("/v3/projects/",),
+    "serviceusage.v1": ("/v1/projects/", "/v1/operations/"),
+    "artifactregistry.v1": ("/v1/projects/",),
 }
 # Contents of objects come and go at the path of objects.insert and objects.get, with this before it.
 TRANSFERS = re.compile(r"\A/(up|down)load(?=/storage/)")
@@ -57,7 +63,7 @@ def method_of(verb: str, path: str) -> Method | None:
     """The method that a request means; None where Google has none."""
     path = TRANSFERS.sub("", path)
     apis = (api for api, beginnings in APIS.items() if path.startswith(beginnings))
-    candidates = (method for api in apis for method in _api(api).methods[verb, path.count("/")])
+    candidates = (method for api in apis for method in _document(api).methods[verb, path.count("/")])
     return next((method for method in candidates if method.path.fullmatch(path)), None)
 
 
@@ -68,7 +74,7 @@ def check_request(request: Request, method: Method) -> None:
     if method.request_type is None and not request.body:
         return
     body = check_body_is_json(upload_in(request).document if is_upload(request) else request.body)
-    check = _api(method.api).schemas.check(method.request_type or EMPTY, Side.CALLER)
+    check = _document(method.api).schemas.check(method.request_type or EMPTY, Side.CALLER)
     check_against(check, body)
 
 
@@ -83,17 +89,17 @@ def defect(reply: Reply, request: Request, method: Method) -> str | None:
         if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
             compile_schema(COMPUTE_ERROR if names_reasons(request.path) else ERROR)(body)
         elif method.reply_type:
-            _api(method.api).schemas.check(method.reply_type, Side.GOOGLE)(body)
+            _document(method.api).schemas.check(method.reply_type, Side.GOOGLE)(body)
     except ValueError as error:  # not JSON, or fastjsonschema's own error, which is one too
         return f"{method.id} answered {reply.status} with a body that Google could not send: {error}"
     return None
 
 
-class _Api:
+class _Document:
     """One discovery document."""
 
     def __init__(self, document: dict[str, Any]) -> None:
-        self.schemas = Schemas(document["schemas"])
+        self.schemas = Schemas(document["schemas"], ALWAYS_PRESENT.get(document["name"], {}))
         self.methods: defaultdict[tuple[str, int], list[Method]] = defaultdict(list)
         # A path without variables comes before one that has them: `.../aggregated` before `.../{instance}`.
         for method in sorted(_methods_in(document), key=lambda each: _path(each).count("{")):
@@ -103,9 +109,9 @@ class _Api:
 
 
 @functools.cache
-def _api(name: str) -> _Api:
+def _document(name: str) -> _Document:
     documents = importlib.resources.files("googleapiclient.discovery_cache") / "documents"
-    return _Api(json.loads((documents / f"{name}.json").read_bytes()))
+    return _Document(json.loads((documents / f"{name}.json").read_bytes()))
 
 
 def _methods_in(resource: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -120,7 +126,8 @@ def _path(method: Mapping[str, Any]) -> str:
 
 def _method(document: Mapping[str, Any], method: Mapping[str, Any], path: str) -> Method:
     # A project of Compute Engine, or an object, may contain a colon; elsewhere one begins the verb (`...:access`).
-    variable = r"[^/]+" if document["name"] in {COMPUTE, STORAGE} else r"[^/:]+"
+    # ... but for a digest, which images are called by.
+    variable = r"[^/]+" if document["name"] in {COMPUTE, STORAGE} else r"[^/:]+(?::[0-9a-f]{64})?"
     pattern = re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{variable})", re.escape(path))
     return Method(
         api=f"{document['name']}.{document['version']}",

@@ -22,7 +22,7 @@ from gcp_emulator.listener import Listener
 from gcp_emulator.loopback import LOCALHOST, listen
 from gcp_emulator.machines import Machines
 from gcp_emulator.metadata_door import MetadataDoors
-from gcp_emulator.seed import Seed, caller_email
+from gcp_emulator.seed import Seed, seed_caller
 from gcp_emulator.tasks import Tasks
 from gcp_emulator.wallclock import WallClock, begin
 from gcp_emulator.wire import Boot, Effect, EndSilence, Forward, KillTask, Silence, StartTask, TermTask, Unforward
@@ -74,7 +74,7 @@ class Emulator:
         self._forwarding = Forwarding(forward)
         self._metadata = MetadataDoors(self.cloud, self._clock, self.port)
         project, region = seed.projects[0], next(iter(seed.regions))
-        caller = Caller(project.id, project.number, region, caller_email(project.id), signer)
+        caller = Caller(project.id, project.number, region, seed_caller(seed), signer)
         self._console = Console(Front(self.cloud, self._clock).answer, caller, self._clock)
         self._listener: Listener | None = None
 

@@ -14,6 +14,8 @@ from gcp_emulator.seed import (
     DEMO_ZONE,
 )
 
+AT_THE_ROOT = ("IAM", "CLOUDRESOURCEMANAGER", "SERVICEUSAGE", "ARTIFACTREGISTRY")
+
 
 def certs_url(host: str) -> str:
     """Where this cloud publishes the keys of what it signs."""
@@ -37,6 +39,7 @@ def exports(port: int) -> dict[str, str]:
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"http://{host}/storage/v1/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": f"http://{host}/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDSCHEDULER": f"http://{host}/",
+        **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}": f"http://{host}/" for api in AT_THE_ROOT},
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
     }
 

@@ -48,6 +48,21 @@ class Knobs:
     # operations.wait holds for two minutes at most (discovery document) and may return at once when overloaded.
     wait_seconds: float = 120
 
+    # To put a reserved address on a VM: compute.addresses.use on it, beside what the reference of the method lists? The
+    # permission exists and is in roles/compute.instanceAdmin.v1.
+    reserved_ip_needs_use: bool = True
+
+    # `start` and `setMetadata` of a VM that runs as a service account: iam.serviceAccounts.actAs on that? The reference
+    # lists it for insert and for the project's own metadata only; the pages on service accounts ask for it in general.
+    change_of_vm_needs_act_as: bool = True
+
+    # An address that is reserved with labels: compute.addresses.setLabels too, as instances need it? Not listed.
+    labelled_address_needs_set_labels: bool = True
+
+    # An object that is not there: 404 for who may list the bucket; for others 403, as it is known of Cloud Storage's
+    # XML API, or 404 for everybody who may get objects.
+    missing_object_needs_list: bool = True
+
     # What the audit log calls a stop by maxRunDuration was not found, nor what it calls a deletion.
     max_run_operation: str = "compute.instances.stop"
 

@@ -151,7 +151,7 @@ def _credential(world: "World", vm: Instance, call: Call, account: str, what: st
     if not vm.service_account or account not in {"default", vm.service_account}:
         return page(404, "Not Found", "No such service account.")
     if what == "token":
-        return _value(json.dumps(tokens.access_token(world, vm)), "application/json")
+        return _value(json.dumps(tokens.access_token(vm.service_account)), "application/json")
     if world.signer is None:
         return page(503, "Service Unavailable", "This emulated cloud was given no key to sign with.")
     audience = call.query.get("audience", "")

@@ -3,19 +3,27 @@
 from gcp_emulator import (
     access_configs,
     addresses,
+    artifact_registry,
+    bucket_policies,
     buckets,
     certificates,
     control,
     creation,
+    custom_roles,
     disks,
+    docker_images,
+    firewalls,
     guest_attributes,
+    hardware,
     images,
     instances,
     logs,
+    networks,
     objects,
     operations,
     places,
     power,
+    projects,
     removal,
     resumable,
     run_execution_methods,
@@ -23,7 +31,10 @@ from gcp_emulator import (
     run_operations,
     scheduler_methods,
     secrets,
+    service_accounts,
+    service_usage,
     templates,
+    testable_permissions,
 )
 from gcp_emulator.routes import Routes
 from gcp_emulator.scheduler_ticks import TICK
@@ -42,6 +53,9 @@ ROUTES = Routes(
         *disks.ROUTES,
         *templates.ROUTES,
         *images.ROUTES,
+        *networks.ROUTES,
+        *firewalls.ROUTES,
+        *hardware.ROUTES,
         *secrets.ROUTES,
         *run_job_methods.ROUTES,
         *run_execution_methods.ROUTES,
@@ -49,11 +63,19 @@ ROUTES = Routes(
         *logs.ROUTES,
         *scheduler_methods.ROUTES,
         *buckets.ROUTES,
+        *bucket_policies.ROUTES,
         *resumable.ROUTES,
         *objects.ROUTES,
+        *projects.ROUTES,
+        *service_accounts.ROUTES,
+        *custom_roles.ROUTES,
+        *testable_permissions.ROUTES,
+        *service_usage.ROUTES,
+        *artifact_registry.ROUTES,
+        *docker_images.ROUTES,
         *certificates.ROUTES,
     ]
 )
 METADATA = {f"metadata.{method}" for method in ("get", "head", "put", "delete", "post")}
 VERBS = frozenset(ROUTES.verbs | METADATA | {TICK})
-CONTROL = Routes(control.ROUTES)
+CONTROL = Routes([*control.ROUTES, *docker_images.CONTROL_ROUTES])

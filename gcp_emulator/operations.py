@@ -12,6 +12,7 @@ from gcp_emulator.errors import WITHOUT_EFFECT, OperationError, OperationFailedE
 from gcp_emulator.fault_kinds import Ending, NeverEnds, OperationFails, Stockout, WithoutEffect
 from gcp_emulator.links import link, scope_of, short
 from gcp_emulator.routes import GLOBAL, REGION, ZONE, Answer, Call, Json, Route
+from gcp_emulator.seed import PERSON
 from gcp_emulator.timing import timestamp
 from gcp_emulator.wire import Held
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from gcp_emulator.world import World
 
 PENDING, RUNNING, DONE = "PENDING", "RUNNING", "DONE"
-USER, SYSTEM = "user@example.com", "system"
+USER, SYSTEM = PERSON, "system"
 RESOURCE_ERROR_HELP = "https://cloud.google.com/compute/docs/resource-error"
 
 
@@ -138,12 +139,16 @@ def opened(world: "World", call: Call | None, target: Target, kind: str = "") ->
     name = f"operation-{millis}-{tail[:13]}-{tail[13:21]}-{tail[21:29]}"
     if call is None:
         name = f"systemevent-{millis}-{tail[:13]}-{tail[13:21]}-{tail[21:29]}"
-    operation = Operation(name, number, kind, target.key, target.id, world.now, user=USER if call else SYSTEM)
+    operation = Operation(name, number, kind, target.key, target.id, world.now, user=_user(call))
     if call:
         _bind(world, operation, call)
     world.operations[operation.key] = operation
     _written_down(world, operation)
     return operation
+
+
+def _user(call: Call | None) -> str:
+    return (call.principal or USER) if call else SYSTEM
 
 
 def _bind(world: "World", operation: Operation, call: Call) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from gcp_emulator import listing
+from gcp_emulator import listing, quotas
 from gcp_emulator.errors import not_found
 from gcp_emulator.instance_body import metadata_as_json
 from gcp_emulator.links import link, region_key, zone_key
@@ -23,6 +23,8 @@ class Project:
     id: str
     number: str
     metadata: dict[str, str] = field(default_factory=dict)
+    apis: list[str] | None = None  # those that are enabled, such as `compute`; None: all of them
+    quotas: dict[str, float] = field(default_factory=dict)  # limits that are not the usual ones
 
     @property
     def service_account(self) -> str:
@@ -37,7 +39,6 @@ class Project:
             "creationTimestamp": BEGINNING,
             "name": self.id,
             "commonInstanceMetadata": metadata_as_json(self.metadata),
-            "quotas": [{"metric": "STATIC_ADDRESSES", "limit": 8, "usage": 0}],
             "selfLink": link(f"projects/{self.id}"),
             "defaultServiceAccount": self.service_account,
             "xpnProjectStatus": "UNSPECIFIED_XPN_PROJECT_STATUS",
@@ -69,7 +70,7 @@ def _region_as_json(world: "World", project: str, region: str) -> Json:
         "description": region,
         "status": "UP",
         "zones": [link(zone_key(project, zone)) for zone in world.regions[region]],
-        "quotas": [{"metric": "STATIC_ADDRESSES", "limit": 8, "usage": 0}],
+        "quotas": quotas.regional(world, project, region),
         "selfLink": link(region_key(project, region)),
         "supportsPzs": False,
     }
@@ -84,7 +85,8 @@ def _id(name: str) -> str:
 
 def get_project(world: "World", call: Call) -> Answer:
     """Show the project."""
-    return world.project(call.params["project"]).as_json()
+    project = world.project(call.params["project"])
+    return {**project.as_json(), "quotas": quotas.everywhere(world, project.id)}
 
 
 def get_zone(world: "World", call: Call) -> Answer:

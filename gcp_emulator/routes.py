@@ -32,6 +32,7 @@ class Call:
     params: Mapping[str, str]
     first_asked: datetime
     again: bool = False  # it was held, and is asked again
+    principal: str | None = None  # the email of who asks; None: nobody in particular, who may do everything
 
     @property
     def query(self) -> Mapping[str, str]:

@@ -1,11 +1,11 @@
 """A Google discovery document as strict JSON Schema, compiled type by type when a type is first needed.
 
 Strict: a field that Google does not have is an error, and a 64-bit number is a string of digits, as in Google's JSON.
-A discovery document cannot say which fields are always there: ALWAYS_PRESENT, our own list, does for replies.
+A discovery document cannot say which fields are always there: our own lists (`presence`) do for replies.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -15,59 +15,6 @@ JsonSchema = dict[str, Any]
 Check = Callable[[Any], Any]
 
 EMPTY = "Empty"  # the message without fields
-
-ALWAYS_PRESENT: dict[str, list[str]] = {
-    "Instance": [
-        *("kind", "id", "name", "zone", "selfLink", "status", "creationTimestamp", "machineType", "networkInterfaces"),
-        *("disks", "metadata", "tags", "labelFingerprint", "fingerprint", "scheduling", "cpuPlatform"),
-        *("startRestricted", "deletionProtection"),
-    ],
-    "Metadata": ["kind", "fingerprint"],
-    "Tags": ["fingerprint"],
-    "NetworkInterface": ["kind", "name", "network"],  # an instance's has more than a template's
-    "AccessConfig": ["kind", "type", "name", "networkTier"],
-    "Address": ["kind", "id", "name", "address", "status", "selfLink", "creationTimestamp", "addressType"],
-    "Operation": [
-        *("kind", "id", "name", "operationType", "status", "progress", "insertTime", "user", "selfLink"),
-        *("targetLink", "targetId"),
-    ],
-    "Project": ["kind", "id", "name", "selfLink", "commonInstanceMetadata"],
-    "Disk": ["kind", "id", "name", "sizeGb", "status", "selfLink", "type", "zone", "creationTimestamp"],
-    "InstanceTemplate": ["kind", "id", "name", "selfLink", "creationTimestamp", "properties"],
-    "InstanceTemplateAggregatedList": ["kind", "id", "items", "selfLink"],
-    "Image": ["kind", "id", "name", "status", "selfLink", "creationTimestamp", "diskSizeGb"],
-    "InstanceTemplateList": ["kind", "id", "selfLink"],
-    "Zone": ["kind", "id", "name", "region", "status", "selfLink"],
-    "Region": ["kind", "id", "name", "zones", "status", "selfLink"],
-    "InstanceList": ["kind", "id", "selfLink"],
-    "AddressList": ["kind", "id", "selfLink"],
-    "OperationList": ["kind", "id", "selfLink"],
-    "InstanceAggregatedList": ["kind", "id", "items", "selfLink"],
-    "AddressAggregatedList": ["kind", "id", "items", "selfLink"],
-    "GuestAttributes": ["kind", "selfLink"],
-    "SerialPortOutput": ["kind", "contents", "next", "start", "selfLink"],
-    "Bucket": [
-        "kind",
-        "id",
-        "name",
-        "location",
-        "storageClass",
-        "metageneration",
-        "timeCreated",
-        "updated",
-        "selfLink",
-    ],
-    "Buckets": ["kind"],
-    "Object": [
-        *("kind", "id", "name", "bucket", "generation", "metageneration", "size", "crc32c", "md5Hash", "etag"),
-        *("contentType", "storageClass", "timeCreated", "updated", "selfLink", "mediaLink"),
-    ],
-    "Objects": ["kind"],
-    "Secret": ["name", "createTime", "replication"],
-    "SecretVersion": ["name", "createTime", "state"],
-    "AccessSecretVersionResponse": ["name", "payload"],
-    "SecretPayload": ["data", "dataCrc32c"],
-}
 
 # An error body: what Compute Engine and the other services of Google always have in it.
 _ERROR_FIELDS: JsonSchema = {
@@ -108,8 +55,9 @@ def compile_schema(schema: JsonSchema) -> Check:
 class Schemas:
     """The types of one discovery document."""
 
-    def __init__(self, types: dict[str, Any]) -> None:
+    def __init__(self, types: dict[str, Any], always_present: Mapping[str, Sequence[str]]) -> None:
         self._types = types
+        self._always_present = always_present
 
     @functools.cache  # noqa: B019 - one Schemas lives as long as the process
     def check(self, name: str, side: Side) -> Check:
@@ -121,8 +69,8 @@ class Schemas:
 
     def _definition(self, name: str, side: Side) -> JsonSchema:
         converted = _convert(self._types[name], side)
-        if side is Side.GOOGLE and name in ALWAYS_PRESENT:
-            converted["required"] = ALWAYS_PRESENT[name]
+        if side is Side.GOOGLE and name in self._always_present:
+            converted["required"] = list(self._always_present[name])
         return converted
 
 

@@ -5,17 +5,17 @@ import binascii
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import google_crc32c
 
-from gcp_emulator.errors import ApiError, RpcError
+from gcp_emulator import policies
+from gcp_emulator.errors import RpcError
 from gcp_emulator.routes import Answer, Call, Handler, Json, Route
+from gcp_emulator.rpc import body_of, etag, project_of
 from gcp_emulator.timing import zulu
 
 if TYPE_CHECKING:
-    from gcp_emulator.places import Project
     from gcp_emulator.world import World
 
 ENABLED, DISABLED, DESTROYED = "ENABLED", "DISABLED", "DESTROYED"
@@ -48,7 +48,7 @@ class Secret:
             "name": self.name,
             "replication": {"automatic": {}},
             "createTime": zulu(self.created),
-            "etag": _etag(self.name, str(len(self.versions))),
+            "etag": _quoted(self.name, str(len(self.versions)), str(self.labels)),
         }
         if self.labels:
             document["labels"] = self.labels
@@ -63,12 +63,12 @@ class Secret:
             "createTime": zulu(version.created),
             "state": version.state,
             "replicationStatus": {"automatic": {}},
-            "etag": _etag(name, version.state),
+            "etag": _quoted(name, version.state),
         }
 
 
-def _etag(*parts: str) -> str:
-    return f'"{sha256("/".join(parts).encode()).hexdigest()[:14]}"'
+def _quoted(*parts: str) -> str:
+    return f'"{etag(*parts)}"'
 
 
 # --- requests ----------------------------------------------------------------------------------------------------
@@ -76,8 +76,8 @@ def _etag(*parts: str) -> str:
 
 def create(world: "World", call: Call) -> Answer:
     """Make a secret without versions."""
-    project = _project(world, call)
-    document = _document(call)
+    project = project_of(world, call)
+    document = body_of(call)
     identifier = call.query.get("secretId", "")
     if not ID.match(identifier):
         raise RpcError(400, f"The provided Secret ID [{identifier}] does not match the expected format [[a-zA-Z_0-9]+]")
@@ -85,6 +85,7 @@ def create(world: "World", call: Call) -> Answer:
     if name in world.secrets:
         raise RpcError(409, f"Secret [{name}] already exists.")
     secret = world.secrets[name] = Secret(name, world.now, labels=document.get("labels", {}))
+    world.moved(f"secrets/{identifier}", "", "ENABLED")
     return secret.as_json()
 
 
@@ -93,9 +94,27 @@ def get(world: "World", call: Call) -> Answer:
     return _secret(world, call, "secretmanager.secrets.get").as_json()
 
 
+def patch(world: "World", call: Call) -> Answer:
+    """Change a secret's labels."""
+    secret, given = _secret(world, call, "secretmanager.secrets.update"), body_of(call)
+    if (mask := call.query.get("updateMask", "")) != "labels":
+        raise RpcError(400, f"This emulator can change the labels of a secret, not {mask!r}.")
+    secret.labels = given.get("labels") or {}
+    return secret.as_json()
+
+
+def delete(world: "World", call: Call) -> Answer:
+    """Destroy a secret with all its versions."""
+    secret = _secret(world, call, "secretmanager.secrets.delete")
+    policies.forget(world, _key(world, call))
+    del world.secrets[secret.name]
+    world.moved(f"secrets/{call.params['secret']}", "ENABLED", "")
+    return {}
+
+
 def list_(world: "World", call: Call) -> Answer:
     """Show the project's secrets."""
-    prefix = f"projects/{_project(world, call).number}/"
+    prefix = f"projects/{project_of(world, call).number}/"
     found = [secret.as_json() for name, secret in world.secrets.items() if name.startswith(prefix)]
     return {"secrets": found, "totalSize": len(found)} if found else {}
 
@@ -103,7 +122,7 @@ def list_(world: "World", call: Call) -> Answer:
 def add_version(world: "World", call: Call) -> Answer:
     """Put a new payload on top of the others."""
     secret = _secret(world, call, "secretmanager.versions.add")
-    given = _document(call).get("payload") or {}
+    given = body_of(call).get("payload") or {}
     try:
         payload = base64.b64decode(given.get("data", ""), validate=True)
     except (binascii.Error, TypeError) as wrong:
@@ -145,7 +164,7 @@ def access(world: "World", call: Call) -> Answer:
 def _turn_into(state: str) -> Handler:
     def change(world: "World", call: Call) -> Answer:
         secret = _secret(world, call, "secretmanager.versions." + call.verb.rsplit(".", 1)[1])
-        _document(call)
+        body_of(call)
         number = _number(secret, call)
         version = secret.versions[number - 1]
         if version.state == DESTROYED:
@@ -159,16 +178,8 @@ def _turn_into(state: str) -> Handler:
     return change
 
 
-def _project(world: "World", call: Call) -> "Project":
-    wanted = call.params["project"]
-    for project in world.projects.values():
-        if wanted in {project.id, project.number}:
-            return project
-    raise RpcError(403, f"Permission denied on resource project {wanted}.")
-
-
 def _secret(world: "World", call: Call, permission: str) -> Secret:
-    name = f"projects/{_project(world, call).number}/secrets/{call.params['secret']}"
+    name = f"projects/{project_of(world, call).number}/secrets/{call.params['secret']}"
     secret = world.secrets.get(name)
     if secret is None:
         raise RpcError(404, f"Secret [{name}] not found or has no versions.")
@@ -176,6 +187,12 @@ def _secret(world: "World", call: Call, permission: str) -> Secret:
         asked = call.request.path.removeprefix("/v1/").partition(":")[0]
         raise RpcError(403, f"Permission '{permission}' denied for resource '{asked}' (or it may not exist).")
     return secret
+
+
+def _key(world: "World", call: Call) -> str:
+    """projects/P/secrets/S, by the project's id: what policies are kept by."""
+    _secret(world, call, "secretmanager.secrets.get")
+    return f"projects/{project_of(world, call).id}/secrets/{call.params['secret']}"
 
 
 def _number(secret: Secret, call: Call) -> int:
@@ -190,13 +207,6 @@ def _number(secret: Secret, call: Call) -> int:
     raise RpcError(404, f"Secret Version [{secret.name}/versions/{wanted}] not found.")
 
 
-def _document(call: Call) -> Json:
-    try:
-        return call.document()
-    except ApiError as wrong:
-        raise RpcError(400, wrong.message) from wrong
-
-
 SECRETS = "/v1/projects/{project}/secrets"
 SECRET = f"{SECRETS}/{{secret}}"
 VERSION = f"{SECRET}/versions/{{version}}"
@@ -204,6 +214,8 @@ ROUTES = (
     Route("GET", SECRETS, "secrets.list", list_),
     Route("POST", SECRETS, "secrets.create", create),
     Route("GET", SECRET, "secrets.get", get),
+    Route("PATCH", SECRET, "secrets.patch", patch),
+    Route("DELETE", SECRET, "secrets.delete", delete),
     Route("POST", f"{SECRET}:addVersion", "secrets.addVersion", add_version),
     Route("GET", f"{SECRET}/versions", "secrets.versions.list", list_versions),
     Route("GET", VERSION, "secrets.versions.get", get_version),
@@ -211,4 +223,5 @@ ROUTES = (
     Route("POST", f"{VERSION}:enable", "secrets.versions.enable", _turn_into(ENABLED)),
     Route("POST", f"{VERSION}:disable", "secrets.versions.disable", _turn_into(DISABLED)),
     Route("POST", f"{VERSION}:destroy", "secrets.versions.destroy", _turn_into(DESTROYED)),
+    *policies.routes(SECRET, "secrets", _key),
 )

@@ -16,6 +16,8 @@ DEMO_TEMPLATE = "gpu-template"
 DEMO_BUCKET = "mayfly-state"
 DEMO_SECRET = "mayfly-agent-key"  # noqa: S105  (a name)
 
+PERSON = "user@example.com"  # who is not a service account
+
 REGIONS: Mapping[str, Sequence[str]] = {
     "us-central1": ("us-central1-a", "us-central1-b", "us-central1-c", "us-central1-f"),
     "us-east1": ("us-east1-b", "us-east1-c", "us-east1-d"),
@@ -30,11 +32,18 @@ class BadSeedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ProjectSeed:
-    """A project, with its own metadata."""
+    """A project, with its own metadata.
+
+    `apis` are those that are enabled, such as "compute": all of them if it does not say. `policy` has role -> members;
+    if it does not say, the caller is the owner, and the accounts of its VMs may read secrets and what editors may.
+    """
 
     id: str
     number: str = "123456789012"
     metadata: Mapping[str, str] = field(default_factory=dict)
+    apis: Sequence[str] | None = None
+    quotas: Mapping[str, float] = field(default_factory=dict)  # limits that are not the usual ones, by metric
+    policy: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +107,15 @@ class BucketSeed:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSeed:
+    """An image, LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/NAME[:TAG][@DIGEST], and the repository that it is in."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
 class Seed:
-    """A whole world to begin with."""
+    """A whole world to begin with. `caller` is the email of who asks with the tokens of the metadata server here."""
 
     projects: Sequence[ProjectSeed] = (ProjectSeed(DEMO_PROJECT),)
     regions: Mapping[str, Sequence[str]] = field(default_factory=lambda: REGIONS)
@@ -108,11 +124,18 @@ class Seed:
     secrets: Sequence[SecretSeed] = ()
     templates: Sequence[TemplateSeed] = ()
     buckets: Sequence[BucketSeed] = ()
+    images: Sequence[ImageSeed] = ()
+    caller: str | None = None  # default: caller_email of the first project
 
 
 def caller_email(project: str) -> str:
     """Give the service account that the emulator's callers have."""
     return f"mayfly-orchestrator@{project}.iam.gserviceaccount.com"
+
+
+def seed_caller(seed: Seed) -> str:
+    """Give the email of who calls this world's emulator."""
+    return seed.caller or caller_email(seed.projects[0].id)
 
 
 def vm_email(project: str) -> str:
@@ -142,6 +165,12 @@ def demo_seed(startup_script: str, *, api_key: str, metadata: Mapping[str, str] 
         templates=(TemplateSeed(DEMO_TEMPLATE, properties),),
         buckets=(BucketSeed(DEMO_BUCKET),),
     )
+
+
+def empty_seed(project: str = DEMO_PROJECT) -> Seed:
+    """Build a project as Google hands it over: nothing in it, no API enabled, and a person who owns it."""
+    owner = {"roles/owner": (f"user:{PERSON}",)}
+    return Seed(projects=(ProjectSeed(project, apis=(), policy=owner),), caller=PERSON)
 
 
 def seed_as_json(seed: Seed) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gcp_emulator.emulator import AGENT_PORT, Emulator
 from gcp_emulator.latency import PROFILES, Latency, latency_from_toml
-from gcp_emulator.seed import Seed, demo_seed
+from gcp_emulator.seed import Seed, demo_seed, empty_seed
 
 DEFAULT_PORT = 8475
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -30,6 +30,7 @@ class Options:
     latency: str = "brisk"
     latency_file: Path | None = None
     demo: bool = False
+    empty: bool = False  # a project as Google hands it over
     forward: tuple[int, ...] = (AGENT_PORT,)
     folder: Path | None = None  # the VMs' disks; default: .mayfly/emulator-PORT here, so that second boots are warm
     seed: int = 0
@@ -41,18 +42,24 @@ async def serve(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
     emulator = Emulator(
-        seed=demo_world() if options.demo else Seed(),
+        seed=_seed(options),
         port=options.port,
         latency=_latency(options),
         folder=_folder(options),
         forward=options.forward,
-        readable=[CHECKOUT] if options.demo else [],
+        readable=[CHECKOUT] if options.demo or options.empty else [],
         random_seed=options.seed,
     )
     async with emulator:
         sys.stderr.write(f"The emulator is at {emulator.url}/ (Ctrl-C ends it and every VM in it).\n")
         sys.stderr.write(f'For clients: eval "$(mayfly emulator env --port {emulator.port})"\n')
         await told_to_end.wait()
+
+
+def _seed(options: Options) -> Seed:
+    if options.demo:
+        return demo_world()
+    return empty_seed() if options.empty else Seed()
 
 
 def demo_world(checkout: Path = CHECKOUT) -> Seed:

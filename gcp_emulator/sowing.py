@@ -12,7 +12,17 @@ from gcp_emulator.places import Project
 from gcp_emulator.power import enter_running
 from gcp_emulator.scheduling import scheduling_from
 from gcp_emulator.secrets import Secret, Version
-from gcp_emulator.seed import AddressSeed, BadSeedError, BucketSeed, InstanceSeed, SecretSeed, Seed, TemplateSeed
+from gcp_emulator.seed import (
+    AddressSeed,
+    BadSeedError,
+    BucketSeed,
+    InstanceSeed,
+    ProjectSeed,
+    SecretSeed,
+    Seed,
+    TemplateSeed,
+)
+from gcp_emulator.sowing_access import sow_accounts, sow_image
 from gcp_emulator.templates import InstanceTemplate, properties_from
 from gcp_emulator.world import World
 
@@ -24,7 +34,8 @@ FIRST_RUN = timedelta(hours=1)
 def sow(world: World, seed: Seed) -> None:
     """Fill an empty world."""
     world.regions = {region: tuple(zones) for region, zones in seed.regions.items()}
-    world.projects = {one.id: Project(one.id, one.number, dict(one.metadata)) for one in seed.projects}
+    world.projects = {one.id: _project(one) for one in seed.projects}
+    sow_accounts(world, seed)
     for address in seed.addresses:
         _sow_address(world, address)
     for instance in seed.instances:
@@ -35,6 +46,13 @@ def sow(world: World, seed: Seed) -> None:
         _sow_template(world, template)
     for bucket in seed.buckets:
         _sow_bucket(world, bucket)
+    for image in seed.images:
+        sow_image(world, image)
+
+
+def _project(seed: ProjectSeed) -> Project:
+    apis = None if seed.apis is None else list(seed.apis)
+    return Project(seed.id, seed.number, dict(seed.metadata), apis, dict(seed.quotas))
 
 
 def _sow_address(world: World, seed: AddressSeed) -> None:

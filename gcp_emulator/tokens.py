@@ -1,4 +1,4 @@
-"""The tokens that a VM gets for its service account, and the form of those that service accounts get elsewhere."""
+"""The tokens that metadata servers hand out: access tokens say whose they are, identity tokens which VM it is."""
 
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -10,18 +10,22 @@ from gcp_emulator.routes import Json
 if TYPE_CHECKING:
     from gcp_emulator.world import World
 
-PREFIX = "ya29.emulated-"
+ACCESS = "ya29.emulated-"
 
 
 def token_of(email: str) -> str:
-    """Make an access token of this account: it says whose it is, so that whoever meets it can tell."""
-    return PREFIX + email
+    """Make an access token. Whoever shows it is taken for that account: nothing here is worth a secret."""
+    return f"{ACCESS}{email}"
 
 
-def access_token(world: "World", vm: Instance) -> Json:
-    """Make an access token; the emulator looks at none, so it opens nothing."""
-    mark = sha256(f"{vm.id}/{int(world.now.timestamp()) // LIFETIME_SECONDS}".encode()).hexdigest()
-    return {"access_token": f"ya29.emulated-{mark[:40]}", "expires_in": LIFETIME_SECONDS - 1, "token_type": "Bearer"}
+def email_of(token: str) -> str | None:
+    """Say whose an access token is; None if it is none of this cloud's."""
+    return token.removeprefix(ACCESS) if token.startswith(ACCESS) else None
+
+
+def access_token(email: str) -> Json:
+    """Answer as a metadata server does that is asked for an access token."""
+    return {"access_token": token_of(email), "expires_in": LIFETIME_SECONDS - 1, "token_type": "Bearer"}
 
 
 def identity_claims(world: "World", vm: Instance, audience: str, *, full: bool) -> Json:

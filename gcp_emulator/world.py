@@ -8,11 +8,15 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from gcp_emulator.addresses import Address
+from gcp_emulator.artifact_registry import Repository
 from gcp_emulator.buckets import Bucket
+from gcp_emulator.custom_roles import CustomRole
 from gcp_emulator.disks import Disk
+from gcp_emulator.docker_images import Image
 from gcp_emulator.errors import invalid, not_found
 from gcp_emulator.fault_kinds import NAMES, AtBoot
 from gcp_emulator.faults import F, Faults
+from gcp_emulator.firewalls import Firewall
 from gcp_emulator.history import History
 from gcp_emulator.identity import Signer
 from gcp_emulator.instances import Instance
@@ -23,13 +27,16 @@ from gcp_emulator.network import Network
 from gcp_emulator.operations import Operation
 from gcp_emulator.past import Past
 from gcp_emulator.places import Project
+from gcp_emulator.policies import Policy
 from gcp_emulator.resumable import Session
 from gcp_emulator.routes import Call
+from gcp_emulator.rpc import LongRunning
 from gcp_emulator.run_executions import Execution
 from gcp_emulator.run_jobs import Job
 from gcp_emulator.run_operations import RunOperation
 from gcp_emulator.scheduler_jobs import SchedulerJob
 from gcp_emulator.secrets import Secret
+from gcp_emulator.service_accounts import ServiceAccount
 from gcp_emulator.templates import InstanceTemplate
 from gcp_emulator.timing import Agenda
 from gcp_emulator.wire import LOST, Delayed, Effect, Held, Lost, Reply, Request
@@ -63,6 +70,13 @@ class World:
     buckets: dict[str, Bucket] = field(default_factory=dict)
     uploads: dict[str, Session] = field(default_factory=dict)  # under way, by upload_id
     secrets: dict[str, Secret] = field(default_factory=dict)
+    firewalls: dict[str, Firewall] = field(default_factory=dict)
+    accounts: dict[str, ServiceAccount] = field(default_factory=dict)  # by email
+    roles: dict[str, CustomRole] = field(default_factory=dict)
+    policies: dict[str, Policy] = field(default_factory=dict)  # by the key of their resource
+    repositories: dict[str, Repository] = field(default_factory=dict)
+    images: dict[str, Image] = field(default_factory=dict)  # of Artifact Registry
+    long_running: dict[str, LongRunning] = field(default_factory=dict)  # the operations of all services but Compute
     jobs: dict[str, Job] = field(default_factory=dict)  # of Cloud Run, by name
     executions: dict[str, Execution] = field(default_factory=dict)
     run_operations: dict[str, RunOperation] = field(default_factory=dict)

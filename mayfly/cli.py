@@ -145,6 +145,7 @@ def _emulator(
         Path | None, typer.Option(metavar="FILE", help="A TOML file that changes some of them.")
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Begin with a project, a VM, a static IP and a key.")] = False,
+    empty: Annotated[bool, typer.Option("--empty", help="Begin with a new project: nothing in it, no API on.")] = False,
     forward: Annotated[
         list[int] | None, typer.Option(metavar="PORT", help="A port that the static IP leads to (8000).")
     ] = None,
@@ -155,7 +156,7 @@ def _emulator(
 ) -> None:
     if context.invoked_subcommand is None:
         options = {"port": port, "latency": latency, "latency_file": latency_file, "demo": demo, "folder": folder}
-        options |= {"seed": seed} | ({"forward": tuple(forward)} if forward else {})
+        options |= {"seed": seed, "empty": empty} | ({"forward": tuple(forward)} if forward else {})
         _serve(context, options)
 
 

@@ -14,12 +14,14 @@ from google.oauth2 import id_token
 from gcp_emulator.containers import Docker
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.knobs import Knobs
-from gcp_emulator.seed import SecretSeed, Seed
+from gcp_emulator.seed import ProjectSeed, SecretSeed, Seed
 from tests.contract.cloud_run import CloudRun, python
 from tests.engines import TestEngine
 
 ACCOUNT = "orchestrator@demo.iam.gserviceaccount.com"
-WORLD = Seed(secrets=(SecretSeed("key", versions=("correct horse",)),))
+DEFAULT = "123456789012-compute@developer.gserviceaccount.com"
+READS = {"roles/secretmanager.secretAccessor": (f"serviceAccount:{DEFAULT}",)}
+WORLD = Seed(projects=(ProjectSeed("demo", policy=READS),), secrets=(SecretSeed("key", versions=("correct horse",)),))
 NAP = "import signal, time; "
 HEEDS = f"{NAP}signal.signal(signal.SIGTERM, lambda *_: exit(143)); print('up', flush=True); time.sleep(600)"
 HEEDS_NOT = f"{NAP}signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"

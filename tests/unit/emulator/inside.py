@@ -9,7 +9,7 @@ from gcp_emulator.cloud import Cloud
 from gcp_emulator.identity import Signer
 from gcp_emulator.knobs import Knobs
 from gcp_emulator.latency import INSTANT, Latency
-from gcp_emulator.seed import AddressSeed, InstanceSeed, SecretSeed, Seed
+from gcp_emulator.seed import AddressSeed, InstanceSeed, ProjectSeed, SecretSeed, Seed
 from gcp_emulator.wire import Effect, GuestEvent, Held, Reply, Request
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -19,7 +19,13 @@ VM = f"{ZONE}/instances/gpu-vm"
 ADDRESS = f"{REGION}/addresses/gpu-ip"
 FLAVOR = {"metadata-flavor": "Google"}
 
+MAY = {  # besides the caller, who owns the project
+    "roles/owner": ("serviceAccount:mayfly-orchestrator@demo.iam.gserviceaccount.com",),
+    "roles/run.jobsExecutorWithOverrides": ("serviceAccount:scheduler@demo.iam.gserviceaccount.com",),
+    "roles/secretmanager.secretAccessor": ("serviceAccount:orchestrator@demo.iam.gserviceaccount.com",),
+}
 DEMO = Seed(
+    projects=(ProjectSeed("demo", policy=MAY),),
     instances=(InstanceSeed("gpu-vm", metadata={"startup-script": "true", "enable-guest-attributes": "TRUE"}),),
     addresses=(AddressSeed("gpu-ip"),),
     secrets=(SecretSeed("mayfly-agent-key", versions=("first", "second")), SecretSeed("others", denied=True)),
