@@ -67,11 +67,11 @@ def demo_world(checkout: Path = CHECKOUT) -> Seed:
     script = checkout / "startup.sh"
     if not script.exists():
         raise NoCheckoutError(f"{script} is not there: --demo needs a clone of the project, not an installed package")
-    metadata = {"mayfly-source": checkout.as_uri(), "mayfly-ref": _commit(checkout), "mayfly-extras": DEMO_EXTRAS}
+    metadata = {"mayfly-source": checkout.as_uri(), "mayfly-ref": commit(checkout), "mayfly-extras": DEMO_EXTRAS}
     return demo_seed(script.read_text(), api_key=secrets.token_urlsafe(24), metadata=metadata)
 
 
-def _commit(checkout: Path) -> str:
+def commit(checkout: Path) -> str:
     """The commit that is checked out. What is not committed does not reach the VM, as on Compute Engine."""
     command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -21,6 +21,8 @@ import typer
 
 from mayfly.call_command import call
 from mayfly.cancel_command import cancel
+from mayfly.deploy_command import deploy, destroy
+from mayfly.init_command import init
 from mayfly.logs_command import logs
 from mayfly.order_command import order_of
 from mayfly.status_command import status
@@ -102,6 +104,9 @@ _add("status", status)
 _add("logs", logs)
 _add("cancel", cancel)
 _add("call", call)
+_add("init", init)
+_add("deploy", deploy)
+_add("destroy", destroy)
 
 
 def _explain(error: Exception, *, for_cloud_logging: bool) -> int:

@@ -20,6 +20,7 @@ from orchestrator.ports import Clock
 Json = dict[str, Any]
 # The longest operation that a deploy waits for is the enabling of APIs: Google says minutes.
 _OPERATIONS = Patience(600, timedelta(minutes=10), timedelta(seconds=0.2), timedelta(seconds=3))
+_WORD_OF_RPC = {6: "ALREADY_EXISTS", 10: "ABORTED"}  # both are 409
 _HTTP_OF_RPC = {3: 400, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 13: 500, 14: 503, 16: 401}
 
 
@@ -81,6 +82,17 @@ class GoogleAdmin:
     ) -> Json:
         """Make, or do, something. With `again` it may be sent twice: who makes things must bear AlreadyExists."""
         asked = Asked(self._url(service, path), query, _content(body), again=again)
+        return _document((await self._rest.send(asked, subject)).content)
+
+    async def ask(self, service: Service, path: str, body: Json, subject: Subject, **query: str) -> Json | None:
+        """A question that is put by POST: what there is, or None."""
+        asked = Asked(self._url(service, path), query, _content(body), missing_is_fine=True)
+        answered = await self._rest.send(asked, subject)
+        return None if answered.missing else _document(answered.content)
+
+    async def put(self, service: Service, path: str, body: Json, subject: Subject, **query: str) -> Json:
+        """Replace the whole of it."""
+        asked = Asked(self._url(service, path), query, _content(body), method="PUT")
         return _document((await self._rest.send(asked, subject)).content)
 
     async def patch(self, service: Service, path: str, body: Json, subject: Subject, **query: str) -> Json:
@@ -152,5 +164,7 @@ def _complaint(error: Json) -> Complaint:
         messages = [str(entry.get("message", entry.get("code"))) for entry in error["errors"]]
         codes = frozenset(code_of(str(entry["code"])) for entry in error["errors"] if "code" in entry)
         return Complaint(" ".join(messages), codes, in_operation=True)
-    status = _HTTP_OF_RPC.get(int(error.get("code", 2)), 500)
-    return Complaint(str(error.get("message", "no reason given")), status=status, in_operation=True)
+    number = int(error.get("code", 2))
+    codes = frozenset({_WORD_OF_RPC[number]} if number in _WORD_OF_RPC else ())
+    message = str(error.get("message", "no reason given"))
+    return Complaint(message, codes, status=_HTTP_OF_RPC.get(number, 500), in_operation=True)

@@ -7,7 +7,7 @@ one table; which is which depends on the case, and Google changes it now and the
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -106,7 +106,7 @@ def translate(complaint: Complaint, subject: Subject) -> MayflyError:
 
 
 def _conflict(c: Complaint) -> bool:
-    return c.has("CONDITION_NOT_MET") or c.status == HTTPStatus.PRECONDITION_FAILED or c.says("fingerprint")
+    return c.has("CONDITION_NOT_MET", "ABORTED") or c.status == HTTPStatus.PRECONDITION_FAILED or c.says("fingerprint")
 
 
 def _stockout(c: Complaint) -> bool:
@@ -149,7 +149,7 @@ def _hiccup_error(c: Complaint, what: str, _: Subject) -> MayflyError:
 
 def _forbidden_error(c: Complaint, what: str, _: Subject) -> MayflyError:
     """Names the permission, for that is what one has to grant."""
-    named = re.search(r"'((?:compute|storage|secretmanager|iam|serviceusage)\.[\w.]+)'", c.message)
+    named = re.search(rf"'((?:{_SERVICES})\.\w+(?:\.\w+)*)'", c.message)
     if named is None:
         return Forbidden(f"{what}: {c.message}")
     return Forbidden(
@@ -157,6 +157,7 @@ def _forbidden_error(c: Complaint, what: str, _: Subject) -> MayflyError:
     )
 
 
+_SERVICES = "compute|storage|secretmanager|iam|serviceusage|run|cloudscheduler|artifactregistry|resourcemanager|logging"
 _RESOURCE_QUOTA = r"Quota '[A-Z0-9_]+' exceeded|Limit: [\d.]+ (in region|globally)"
 
 _Error = Callable[[Complaint, str, Subject], MayflyError]
@@ -190,7 +191,7 @@ _TABLE: list[tuple[Callable[[Complaint], bool], _Error]] = [
 def _complaint(error: GoogleAPICallError) -> Complaint:
     headers = error.response.headers if error.response is not None else {}
     said = [entry for entry in error.errors if isinstance(entry, dict)]
-    reasons = [entry.get("reason") for entry in said] + [error.reason]
+    reasons = [entry.get("reason") for entry in said] + [error.reason, _rpc_status(error)]
     messages = [str(entry["message"]) for entry in said if entry.get("message")]
     return Complaint(
         message=" ".join(dict.fromkeys(messages)) or _without_url(error.message),
@@ -199,6 +200,14 @@ def _complaint(error: GoogleAPICallError) -> Complaint:
         retry_after=_seconds(headers.get("Retry-After")),
         until_refill=_to_next_minute(headers.get("Date")),
     )
+
+
+def _rpc_status(error: GoogleAPICallError) -> str | None:
+    """The services that speak google.rpc say in one word what is the matter: ABORTED."""
+    with suppress(AttributeError, KeyError, TypeError, ValueError):  # no response, no JSON, another form
+        status = error.response.json()["error"]["status"]
+        return status if isinstance(status, str) else None
+    return None
 
 
 def _without_url(message: str) -> str:

@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings, TomlConfigSettingsSource
 from orchestrator.errors import BadUsage
 
 TOML_FILE = Path("mayfly.toml")
+TABLES = ("vm", "job", "schedule", "sweep", "firewall")  # what `mayfly deploy` makes; a run passes them over
 
 
 class MayflyToml(TomlConfigSettingsSource):
@@ -18,6 +19,7 @@ class MayflyToml(TomlConfigSettingsSource):
         except ValueError as wrong:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
             raise BadUsage(f"{TOML_FILE} cannot be read: {wrong}") from wrong
         known = settings_cls.model_fields.keys()
-        self.init_kwargs = {name.lower(): value for name, value in self.init_kwargs.items()}
+        given = {name: value for name, value in self.init_kwargs.items() if name not in TABLES}
+        self.init_kwargs = {name.lower(): value for name, value in given.items()}
         if unknown := sorted(self.init_kwargs.keys() - known):
             raise BadUsage(f"{TOML_FILE} sets what is no setting: {', '.join(unknown)}. Is it misspelt?")

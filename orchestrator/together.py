@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
-async def together(*parts: Coroutine[Any, Any, object]) -> None:
-    """Run all; the first error cancels the others, waits for them, and is raised as itself, not in a group."""
+async def together(*parts: Coroutine[Any, Any, T]) -> list[T]:
+    """Run all, and give what they return.
+
+    The first error cancels the others, waits for them, and is raised as itself, not in a group.
+    """
     tasks = [asyncio.create_task(part) for part in parts]
     try:
-        await asyncio.gather(*tasks)
+        return await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()

@@ -1,0 +1,94 @@
+"""One loop for every resource and both ways: look, act, look again, until nothing differs any more.
+
+So a lost reply, a 409 of somebody who was quicker, and a deploy that died half-way are all the same: what is there is
+looked at, and what is missing is done. What was done counts once it was seen.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from mayfly.deploy.apis import Apis, is_enabled
+from mayfly.deploy.plan import Action, Step, down, up
+from mayfly.deploy.resource import Resource
+from orchestrator.errors import AlreadyExists, Conflict, Exit, MayflyError, NoMachine, Transient
+from orchestrator.google_admin import GoogleAdmin, Json
+from orchestrator.patience import patiently
+from orchestrator.policy import Patience, seconds
+from orchestrator.ports import Clock
+from orchestrator.together import together
+
+# A new account, role or API is not known everywhere at once: Google says seconds, at times minutes.
+SETTLING = Patience(200, timedelta(minutes=3), seconds(0.1), seconds(5))
+_NOT_KNOWN_YET = (
+    r"service ?accounts?\b.*(does not exist|not found|could not be found)|\brole\b.*(does not exist|not found)|"
+    r"has not been used in project|SERVICE_DISABLED|Permission denied on secret"
+)
+Judge = Callable[[Resource, Json | None], Step]
+Tell = Callable[[Step, int, int], None]  # what is done now, its number, and how many there are
+
+
+class StepFailed(MayflyError):
+    """One step did not come about; those before it did, and stay."""
+
+    def __init__(self, sentence: str, exit_code: Exit) -> None:
+        super().__init__(sentence)
+        self.exit = exit_code
+
+
+async def plan_of(google: GoogleAdmin, project: str, resources: Sequence[Resource], judge: Judge = up) -> list[Step]:
+    """What would be done. Nothing is changed; what an API that is not enabled would hold is not there."""
+    apis = await Apis(project).look(google) or {}
+    enabled = apis.get("enabled", [])
+
+    async def look(resource: Resource) -> Json | None:
+        return await resource.look(google) if is_enabled(resource.service, enabled) else None
+
+    seen = await together(*map(look, resources))
+    return [judge(resource, one) for resource, one in zip(resources, seen, strict=True)]
+
+
+async def bring_about(
+    google: GoogleAdmin, clock: Clock, resources: Sequence[Resource], planned: Sequence[Step], tell: Tell
+) -> None:
+    """Carry the plan out, in its order. StepFailed."""
+    work = [(one, step) for one, step in zip(resources, planned, strict=True) if step.does_something]
+    for number, (resource, step) in enumerate(work, 1):
+        tell(step, number, len(work))
+        judge = down if step.action is Action.REMOVE else up
+        try:
+            await _settle(google, clock, resource, judge)
+        except MayflyError as error:
+            failed = f"Step {number} of {len(work)} failed ({step}): {error}"
+            mend = "What was done before it stays. Mend this, and do the same again: it goes on from there."
+            raise StepFailed(f"{failed}\n{mend}", error.exit) from error
+
+
+async def _settle(google: GoogleAdmin, clock: Clock, resource: Resource, judge: Judge) -> None:
+    async def through() -> None:
+        seen = await resource.look(google)
+        step = judge(resource, seen)
+        while step.does_something:
+            await _act(google, resource, step, seen)
+            seen = await resource.look(google)
+            before, step = step, judge(resource, seen)
+            if step == before:  # no step further: give it time
+                raise Transient(f"it does not show: {step}{''.join(f', {found}' for found in step.differences)}")
+
+    await patiently(through, SETTLING, clock)
+
+
+async def _act(google: GoogleAdmin, resource: Resource, step: Step, seen: Json | None) -> None:
+    try:
+        if step.action is Action.MAKE:
+            await resource.make(google)
+        elif seen is not None and step.action is Action.CHANGE:
+            await resource.change(google, seen, list(step.differences))
+        elif seen is not None:
+            await resource.remove(google, seen)
+    except (AlreadyExists, Conflict) as raced:  # somebody was quicker, or the reply to an earlier try was lost
+        raise Transient(str(raced)) from raced
+    except NoMachine as refused:
+        if re.search(_NOT_KNOWN_YET, str(refused), re.IGNORECASE):
+            raise Transient(str(refused)) from refused
+        raise

@@ -1,0 +1,114 @@
+"""`mayfly deploy`: look at the project, say what is to be done, do it, and say what comes next."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mayfly.deploy.apis import Apis, is_enabled
+from mayfly.deploy.carry_out import Tell, bring_about, plan_of
+from mayfly.deploy.config import Config
+from mayfly.deploy.images import by_digest
+from mayfly.deploy.marks import is_described
+from mayfly.deploy.plan import Action, Step, up
+from mayfly.deploy.resource import Item
+from mayfly.deploy.run_jobs import collection, sweeper
+from mayfly.deploy.wanted import REPOSITORY, Wanted
+from orchestrator.errors import BadUsage
+from orchestrator.google_admin import GoogleAdmin, Json, Service
+from orchestrator.google_errors import Subject
+from orchestrator.ports import Clock
+
+Agreed = Callable[[Sequence[Step]], bool]  # asks whoever is there, or nobody
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What came of it."""
+
+    steps: list[Step]
+    done: bool
+    advice: list[str]
+
+
+async def deploy(
+    google: GoogleAdmin,
+    clock: Clock,
+    config: Config,
+    *,
+    image: str | None,
+    values: Mapping[str, bytes],
+    agreed: Agreed,
+    tell: Tell,
+) -> Deployed:
+    """Make it all so; `agreed` sees the plan first. BadUsage, StepFailed, and what a look meets."""
+    there = await _there(google, config)
+    chosen = image or config.job.image
+    chosen = await by_digest(google, chosen) if chosen else there.image
+    wanted = Wanted(config, chosen, values)
+    if unknown := sorted(values.keys() - wanted.readers().keys()):
+        raise BadUsage(f"--secret {', '.join(unknown)}: mayfly.toml names no such secret, so nobody would read it.")
+    resources = wanted.resources()
+    steps = await plan_of(google, config.project, resources, up)
+    wanted_names = {resource.name for resource in resources}
+    stale = [entry for entry in there.schedules if entry.name not in wanted_names]
+    steps += [Step(entry.kind, entry.name, Action.REMOVE) for entry in stale]
+    work = any(step.does_something for step in steps)
+    done = work and agreed(steps)
+    if done:
+        await bring_about(google, clock, [*resources, *stale], steps, tell)
+    return Deployed(steps, done, list(_advice(config, there.image, chosen, steps, values)))
+
+
+@dataclass(frozen=True)
+class _There:
+    image: str | None  # of the job as it is
+    schedules: list[Item]  # all that start our jobs, and that we made
+
+
+async def _there(google: GoogleAdmin, config: Config) -> _There:
+    apis = await Apis(config.project).look(google) or {}
+    enabled: list[str] = apis.get("enabled", [])
+    job = None
+    if is_enabled(Service.RUN, enabled):
+        subject = Subject(f"look at the Cloud Run job {config.job.name}", "")
+        job = await google.find(Service.RUN, f"{collection(config)}/{config.job.name}", subject)
+    schedules = schedules_of(google, config) if is_enabled(Service.SCHEDULER, enabled) else None
+    return _There(_image_of(job), [entry async for entry in schedules] if schedules else [])
+
+
+def _image_of(job: Json | None) -> str | None:
+    return str(job["template"]["template"]["containers"][0]["image"]) if job else None
+
+
+async def schedules_of(google: GoogleAdmin, config: Config) -> AsyncIterator[Item]:
+    """All entries that we made and that start one of our jobs, also those that mayfly.toml no longer has."""
+    targets = tuple(f"/{collection(config)}/{name}:run" for name in (config.job.name, sweeper(config)))
+    subject = Subject("list the schedules", f"There is no project {config.project}.")
+    async for entry in google.list(Service.SCHEDULER, collection(config), "jobs", subject):
+        if is_described(entry) and entry.get("httpTarget", {}).get("uri", "").endswith(targets):
+            yield Item(
+                kind="schedule",
+                name=entry["name"].rpartition("/")[2],
+                service=Service.SCHEDULER,
+                collection=collection(config),
+                wanted={},
+                operations=False,
+            )
+
+
+def _advice(
+    config: Config, before: str | None, image: str | None, steps: Sequence[Step], values: Mapping[str, bytes]
+) -> list[str]:
+    said = [
+        f"The secret {step.name} is empty: printf %s THE-VALUE | mayfly deploy --secret {step.name}=-"
+        for step in steps
+        if (step.kind, step.action) == ("secret", Action.MAKE) and step.name not in values
+    ]
+    if image is None:
+        name = f"{config.job_region}-docker.pkg.dev/{config.project}/{REPOSITORY}/orchestrator"
+        said.append(
+            f"There is no Cloud Run job yet, for there is no image: docker build -t {name} . && docker push {name} "
+            f"&& mayfly deploy --image {name}"
+        )
+    elif before not in {None, image}:
+        said.append(f"To go back to the image before this one: mayfly deploy --image {before}")
+    return said

@@ -1,0 +1,97 @@
+"""`mayfly destroy`: all that a deploy made, and nothing else; not while a run is live."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mayfly.deploy.apis import Apis, is_enabled
+from mayfly.deploy.carry_out import Tell, bring_about, plan_of
+from mayfly.deploy.config import Config
+from mayfly.deploy.deploying import Agreed, schedules_of
+from mayfly.deploy.instance import OFF
+from mayfly.deploy.plan import Step, down
+from mayfly.deploy.resource import Resource
+from mayfly.deploy.run_jobs import collection
+from mayfly.deploy.startup import HASH_ATTRIBUTE
+from mayfly.deploy.vm_body import metadata_of
+from mayfly.deploy.wanted import Wanted
+from orchestrator.errors import Busy
+from orchestrator.google_admin import GoogleAdmin, Service
+from orchestrator.google_errors import Subject
+from orchestrator.lease import read_lease
+from orchestrator.ports import Clock
+from vm_agent.protocol import LEASE_ATTRIBUTE
+
+_ANY_IMAGE = "any"  # what is removed is known by its name
+
+
+@dataclass(frozen=True)
+class Destruction:
+    """Of what this config describes."""
+
+    google: GoogleAdmin
+    clock: Clock
+    config: Config
+
+    async def carry_out(self, agreed: Agreed, tell: Tell) -> tuple[list[Step], bool]:
+        """The plan, and whether it was carried out: first what starts runs, then the rest. Busy, StepFailed."""
+        enabled = (await Apis(self.config.project).look(self.google) or {}).get("enabled", [])
+        await self._refuse_if_live(enabled)
+        resources = await self._resources(enabled)
+        steps = await plan_of(self.google, self.config.project, resources, down)
+        if not (any(step.does_something for step in steps) and agreed(steps)):
+            return steps, False
+        ticking = [one.service is Service.SCHEDULER for one in resources]
+        await self._remove(resources, steps, ticking, tell)
+        # A run that began while somebody was asked is live, too. From here on none begins by itself.
+        await self._refuse_if_live(enabled)
+        await self._remove(resources, steps, [not ticks for ticks in ticking], tell)
+        return steps, True
+
+    async def _resources(self, enabled: Sequence[str]) -> list[Resource]:
+        """The other way round, and with the schedules that mayfly.toml no longer has."""
+        known = [one for one in reversed(Wanted(self.config, _ANY_IMAGE).resources()) if not isinstance(one, Apis)]
+        if not is_enabled(Service.SCHEDULER, enabled):
+            return known
+        names = {resource.name for resource in known}
+        entries = [entry async for entry in schedules_of(self.google, self.config) if entry.name not in names]
+        return [*entries, *known]
+
+    async def _remove(
+        self, resources: Sequence[Resource], steps: Sequence[Step], chosen: Sequence[bool], tell: Tell
+    ) -> None:
+        pairs = [(one, step) for one, step, now in zip(resources, steps, chosen, strict=True) if now]
+        await bring_about(self.google, self.clock, [one for one, _ in pairs], [step for _, step in pairs], tell)
+
+    async def _refuse_if_live(self, enabled: Sequence[str]) -> None:
+        if is_enabled(Service.RUN, enabled):
+            await self._refuse_if_executing()
+        if is_enabled(Service.COMPUTE, enabled):
+            await self._refuse_if_on()
+
+    async def _refuse_if_executing(self) -> None:
+        name = self.config.job.name
+        job = f"{collection(self.config)}/{name}"
+        subject = Subject(f"look at the executions of {name}", f"There is no Cloud Run job {name}.")
+        if await self.google.find(Service.RUN, job, subject) is None:
+            return
+        async for execution in self.google.list(Service.RUN, f"{job}/executions", "executions", subject):
+            if "completionTime" not in execution:
+                live = execution["name"].rpartition("/")[2]
+                raise Busy(f"A run is live: the execution {live}. Wait for its end, or cancel it, before you destroy.")
+
+    async def _refuse_if_on(self) -> None:
+        own = self.config.settings
+        subject = Subject(f"look at the VM {own.instance}", "")
+        path = f"projects/{self.config.project}/zones/{own.zone}/instances/{own.instance}"
+        vm = await self.google.find(Service.COMPUTE, path, subject)
+        if vm is None:
+            return
+        has = metadata_of(vm)
+        lease = read_lease(has.get(LEASE_ATTRIBUTE))
+        if lease is not None and lease.held(self.clock.now()):
+            raise Busy(f"A run is live on the VM {own.instance}: {lease.key}. Wait for its end before you destroy.")
+        if (vm["status"] not in OFF and HASH_ATTRIBUTE in has) or own.template:
+            raise Busy(
+                f"The VM {own.instance} is there, {vm['status']}: somebody may be at work on it. Stop it, or run "
+                "`mayfly sweep` if it was forgotten; then destroy."
+            )

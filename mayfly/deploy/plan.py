@@ -1,0 +1,96 @@
+"""What a look at a resource means: which step is next, and how a plan of steps reads. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from mayfly.deploy.differences import Difference
+from mayfly.deploy.resource import Resource
+from orchestrator.google_admin import Json
+
+
+class Action(StrEnum):
+    """What is to be done about one resource."""
+
+    MAKE = "make"
+    CHANGE = "change"
+    REMOVE = "remove"
+    KEEP = "keep"  # it is as it should be; or, on the way down, not there
+    LEAVE = "leave"  # somebody else made it: used as it is, and not touched
+
+
+SIGNS = {Action.MAKE: "+", Action.CHANGE: "~", Action.REMOVE: "-", Action.KEEP: " ", Action.LEAVE: "="}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a plan."""
+
+    kind: str
+    name: str
+    action: Action
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def does_something(self) -> bool:
+        """It is work, not a remark."""
+        return self.action not in {Action.KEEP, Action.LEAVE}
+
+    def __str__(self) -> str:
+        return f"{self.action} the {self.kind} {self.name}"
+
+
+def up(resource: Resource, seen: Json | None) -> Step:
+    """What brings it about."""
+    if seen is None:
+        return Step(resource.kind, resource.name, Action.MAKE)
+    if not resource.is_ours(seen):
+        return Step(resource.kind, resource.name, Action.LEAVE)
+    found = tuple(resource.differences(seen))
+    return Step(resource.kind, resource.name, Action.CHANGE if found else Action.KEEP, found)
+
+
+def down(resource: Resource, seen: Json | None) -> Step:
+    """What undoes it."""
+    action = Action.KEEP if seen is None else Action.REMOVE if resource.is_ours(seen) else Action.LEAVE
+    return Step(resource.kind, resource.name, action)
+
+
+def in_words(steps: Sequence[Step]) -> Iterator[str]:
+    """The plan as a diff, a line each."""
+    width = max((len(step.kind) for step in steps), default=0)
+    for step in steps:
+        if step.action is Action.LEAVE:
+            yield f"= {step.kind:{width}}  {step.name}  (there already, not made by mayfly deploy: left as it is)"
+        elif step.does_something:
+            yield f"{SIGNS[step.action]} {step.kind:{width}}  {step.name}"
+            yield from (f"      {difference}" for difference in step.differences)
+    yield summary(steps)
+
+
+def summary(steps: Sequence[Step], *, done: bool = False) -> str:
+    """12 to make, 1 to change; 5 as they should be."""
+    counts = {action: sum(step.action is action for step in steps) for action in Action}
+    work = [f"{counts[action]} {_word(action, done=done)}" for action in (Action.MAKE, Action.CHANGE, Action.REMOVE)
+            if counts[action]]  # fmt: skip
+    kept = counts[Action.KEEP]
+    return f"{', '.join(work) or 'Nothing to do'}; {kept} {'is' if kept == 1 else 'are'} as it should be."
+
+
+def _word(action: Action, *, done: bool) -> str:
+    made = {Action.MAKE: "made", Action.CHANGE: "changed", Action.REMOVE: "removed"}
+    return made[action] if done else f"to {action}"
+
+
+def as_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """For programs; values as people see them, so that no secret and no script is in it."""
+    return [
+        {
+            "action": step.action.value,
+            "kind": step.kind,
+            "name": step.name,
+            "differences": list(map(str, step.differences)),
+        }
+        for step in steps
+    ]

@@ -1,0 +1,137 @@
+"""What the journeys of deploys share: an empty project, and `mayfly deploy` in this process."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gcp_emulator.emulator import Emulator
+from gcp_emulator.exports import demo_exports, exports
+from gcp_emulator.seed import Seed, empty_seed
+from mayfly.deploy.config import Config, read_config
+from mayfly.deploy.deploying import Deployed, deploy
+from mayfly.deploy.destroying import Destruction
+from mayfly.deploy.document import document
+from mayfly.deploy.plan import Action, Step
+from mayfly.google import google_of
+from orchestrator.clock import SystemClock
+from orchestrator.settings import Settings
+
+IMAGE = f"us-central1-docker.pkg.dev/demo/mayfly/orchestrator@sha256:{'a' * 64}"
+VALUES: dict[str, Any] = {
+    "project_id": "demo",
+    "zone": "us-central1-a",
+    "instance": "gpu-vm",
+    "static_name": "gpu-ip",
+    "timeout": "30m",
+    "vm": {
+        "machine_type": "e2-medium",
+        "source": "https://github.com/me/my-bot",
+        "ref": "v1",
+        "secrets": {"KEY": "exchange"},
+    },
+    "job": {"secrets": {"NOTIFY_URL": "notify-url"}},
+    "schedule": [{"name": "daily", "cron": "30 6 * * *", "time_zone": "Asia/Seoul", "once_per": "1d"}],
+}
+
+
+@dataclass
+class Project:
+    """A project in an emulator, and what was told of each step."""
+
+    emulator: Emulator
+    folder: Path
+    image: str | None = IMAGE
+    told: list[Step] = field(default_factory=list)
+
+    def describe(self, **changes: Any) -> None:
+        """Write mayfly.toml."""
+        (self.folder / "mayfly.toml").write_text(document({**VALUES, **changes}))
+
+    def config(self) -> Config:
+        return read_config({})
+
+    async def deploy(
+        self, *, dry_run: bool = False, values: Mapping[str, bytes] | None = None, image: str | None = None
+    ) -> Deployed:
+        config = self.config()
+        async with google_of(config.settings) as google:
+            return await deploy(
+                google,
+                SystemClock(),
+                config,
+                image=image or self.image,
+                values=values or {},
+                agreed=lambda _: not dry_run,
+                tell=lambda step, *_: self.told.append(step),
+            )
+
+    async def destroy(self, agreed: Callable[[Sequence[Step]], bool] = lambda _: True) -> list[Step]:
+        config = self.config()
+        async with google_of(config.settings) as google:
+            steps, _ = await Destruction(google, SystemClock(), config).carry_out(
+                agreed, lambda step, *_: self.told.append(step)
+            )
+            return steps
+
+    async def ask(self, path: str) -> Any:
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"{self.emulator.url}/{path}")
+            return answer.json() if answer.status_code != httpx.codes.NOT_FOUND else None
+
+    async def post(self, path: str, body: Any, method: str = "POST") -> Any:
+        async with httpx.AsyncClient() as client:
+            answer = await client.request(method, f"{self.emulator.url}/{path}", json=body)
+            return answer.raise_for_status().json()
+
+    async def vm(self) -> dict[str, Any]:
+        vm: dict[str, Any] = await self.ask("compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm")
+        return vm
+
+    def changes(self) -> list[str]:
+        """The verbs of all that changed anything, oldest first."""
+        requests = [entry for entry in self.emulator.history() if entry["kind"] == "request"]
+        return [entry["verb"] for entry in requests if _changes_something(entry)]
+
+    async def all_is_well(self) -> None:
+        """Nothing left on, nothing answered that Google could not, every fault spent."""
+        listed = await self.ask("compute/v1/projects/demo/aggregated/instances")
+        vms = [vm for scope in listed.get("items", {}).values() for vm in scope.get("instances", [])]
+        assert {vm["status"] for vm in vms} <= {"TERMINATED"}, "a VM was left on"
+        assert [entry for entry in self.emulator.history() if entry["kind"] == "violation"] == []
+        assert (await self.ask("_emulator/faults"))["all_spent"]
+
+
+def _changes_something(entry: Mapping[str, Any]) -> bool:
+    asks = entry["verb"].endswith((".getIamPolicy", ".testIamPermissions", ".wait"))
+    return entry["method"] in {"POST", "PATCH", "PUT", "DELETE"} and not asks
+
+
+def done(steps: Sequence[Step]) -> list[str]:
+    """What was work of these steps."""
+    return [str(step) for step in steps if step.does_something]
+
+
+def left(steps: Sequence[Step]) -> list[str]:
+    """What was found, and is not ours."""
+    return [step.name for step in steps if step.action is Action.LEAVE]
+
+
+@asynccontextmanager
+async def a_project(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seed: Seed | None = None, **options: Any
+) -> AsyncIterator[Project]:
+    """The emulator ends with the block."""
+    async with Emulator(seed=seed or empty_seed(), folder=folder / "disks", **options) as emulator:
+        for name in Settings.model_fields:
+            monkeypatch.delenv(name.upper(), raising=False)
+        for name in exports(emulator.port).keys() - demo_exports().keys():
+            monkeypatch.setenv(name, exports(emulator.port)[name])
+        monkeypatch.chdir(folder)
+        project = Project(emulator, folder)
+        project.describe()
+        yield project
