@@ -2,6 +2,7 @@
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
 import json
+import os
 import sys
 from typing import Annotated
 
@@ -28,13 +29,12 @@ def cancel(
 
     from mayfly.audience import audience
     from mayfly.cancelling import cancel as carry_out
+    from mayfly.deploy.config import read_config
     from orchestrator.events import Note
-    from orchestrator.settings import Settings
-    from orchestrator.settings_reading import read_settings
 
-    settings = read_settings(Settings, project_id=project, zone=zone, instance=instance)
-    with audience(settings, panel_follows=True) as tell:
-        cancelled = asyncio.run(carry_out(settings, key, lambda said: tell(Note("INFO", said))))
+    config = read_config(os.environ, project_id=project, zone=zone, instance=instance)
+    with audience(config.settings, panel_follows=True) as tell:
+        cancelled = asyncio.run(carry_out(config, key, lambda said: tell(Note("INFO", said))))
     if as_json or not sys.stdout.isatty():
         ended = cancelled.ended
         fields = {"run_key": cancelled.key, "how": cancelled.how or None, "vm": cancelled.machine.status}

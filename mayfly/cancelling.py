@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from mayfly.deploy.config import Config
 from mayfly.executions import Executions, job_of
 from mayfly.google import google_of
 from mayfly.vm_at_hand import VmAtHand, vm_at_hand
@@ -17,7 +18,6 @@ from orchestrator.errors import AgentFault, Busy, CleanupOwed
 from orchestrator.lease import Lease, Phase, Remembered
 from orchestrator.policy import seconds
 from orchestrator.seen import Machine
-from orchestrator.settings import Settings
 
 _LOOK = seconds(1)  # between two
 _LETTING_GO = seconds(30)  # a holder that was killed after its stop never gives the lease back
@@ -34,12 +34,12 @@ class Cancelled:
     said: str  # in a sentence
 
 
-async def cancel(settings: Settings, key: str | None, tell: Callable[[str], None]) -> Cancelled:
+async def cancel(config: Config, key: str | None, tell: Callable[[str], None]) -> Cancelled:
     """Cancel the run that holds the lease, and see it come down.
 
     Busy: it is another than that of `key`. CleanupOwed: it was not seen to come down in time.
     """
-    async with vm_at_hand(settings) as vm:
+    async with vm_at_hand(config.settings) as vm:
         machine = await vm.machine()
         lease = machine.lease
         if lease is None or not lease.held(machine.seen_at):
@@ -48,7 +48,7 @@ async def cancel(settings: Settings, key: str | None, tell: Callable[[str], None
             raise Busy(f"{machine.name} is leased to {lease.holder} for run {lease.key}; nothing was touched.")
         try:
             async with asyncio.timeout(vm.policy.climb.total_seconds()):
-                return await _Errand(vm, lease, tell).carry_out(machine)
+                return await _Errand(config, vm, lease, tell).carry_out(machine)
         except TimeoutError as late:
             raise CleanupOwed(
                 f"Run {lease.key} was not seen to come down within {vm.policy.climb}. Look again: mayfly status"
@@ -70,7 +70,8 @@ def _nothing_live(machine: Machine, key: str | None) -> Cancelled:
 
 
 class _Errand:
-    def __init__(self, vm: VmAtHand, lease: Lease, tell: Callable[[str], None]) -> None:
+    def __init__(self, config: Config, vm: VmAtHand, lease: Lease, tell: Callable[[str], None]) -> None:
+        self._config = config
         self._vm, self._lease, self._tell = vm, lease, tell
         self._how = ""
         self._waiting = False
@@ -97,9 +98,9 @@ class _Errand:
             machine = await self._vm.machine()
 
     async def _cancel_execution(self) -> None:
-        name, settings = self._lease.execution, self._vm.settings
-        async with google_of(settings) as google:
-            await Executions(google, settings.project_id, settings.region, job_of(name)).cancel(name)
+        name, config = self._lease.execution, self._config
+        async with google_of(config.settings) as google:
+            await Executions(google, config.project, config.job_region, job_of(name)).cancel(name)
         self._how = "execution"
         self._tell(f"Run {self._lease.key}: the Cloud Run execution {name} was told to end. It comes down.")
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from mayfly.deploy.config import Config
 from orchestrator.google_admin import GoogleAdmin, Json, Service
 from orchestrator.google_errors import Subject
 
-JOB = "mayfly"  # what `mayfly deploy` calls it
 _CANCELLED = {"CANCELLED", "CANCELLING"}
 
 
@@ -37,7 +37,7 @@ class Executions:
     google: GoogleAdmin
     project: str
     region: str
-    job: str = JOB
+    job: str
 
     async def start(self, args: Sequence[str], task_timeout: timedelta | None = None) -> str:
         """Run the job with these arguments; the execution's name. Sent once: if the reply is lost, it may have begun.
@@ -88,6 +88,11 @@ class Executions:
             doing,
             f"There is no Cloud Run job {self.job} in {self.region} of {self.project}: run `mayfly deploy` first.",
         )
+
+
+def deployed_executions(google: GoogleAdmin, config: Config) -> Executions:
+    """Those of the job that mayfly.toml describes."""
+    return Executions(google, config.project, config.job_region, config.job.name)
 
 
 def job_of(execution: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mayfly.cloud_logs import CloudLog, Line
-from mayfly.executions import JOB, Execution, Executions
+from mayfly.deploy.config import Config
+from mayfly.executions import Execution, Executions, deployed_executions
 from mayfly.google import google_of
 from mayfly.vm_at_hand import vm_at_hand
 from orchestrator.agent_client import AgentClient
@@ -21,9 +22,9 @@ from vm_agent.protocol import RunView
 _LOOK = seconds(2)  # between two reads: Cloud Logging takes sixty a minute
 
 
-async def local_log(settings: Settings, key: str | None, *, follow: bool) -> None:
+async def local_log(config: Config, key: str | None, *, follow: bool) -> None:
     """Write it to stdout, byte for byte. NotFound: it is nowhere to be had; AgentFault: the agent cannot be asked."""
-    shown = _Shown()
+    shown, settings = _Shown(), config.settings
     async with vm_at_hand(settings) as vm:
         machine = await vm.machine()
         trouble: AgentFault | None = None
@@ -44,12 +45,12 @@ async def local_log(settings: Settings, key: str | None, *, follow: bool) -> Non
     raise NotFound(_nowhere(settings, key, running=machine.running))
 
 
-async def remote_log(settings: Settings, key: str | None, *, follow: bool) -> None:
+async def remote_log(config: Config, key: str | None, *, follow: bool) -> None:
     """Write the lines of the execution that had the run; by default of the newest. NotFound."""
-    async with google_of(settings) as google:
-        executions = Executions(google, settings.project_id, settings.region)
+    async with google_of(config.settings) as google:
+        executions = deployed_executions(google, config)
         execution = await _execution(executions, key)
-        log = CloudLog(google, settings.project_id, JOB, execution.name)
+        log = CloudLog(google, config.project, config.job.name, execution.name)
         while True:
             over = not follow or (await executions.look(execution.name)).ended is not None
             async for line in log.news():

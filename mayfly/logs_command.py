@@ -1,6 +1,7 @@
 """`mayfly logs`: what a run printed, from wherever it is now."""
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,10 +30,9 @@ def logs(
     """
     import asyncio
 
+    from mayfly.deploy.config import read_config
     from mayfly.logs import local_log, remote_log
-    from orchestrator.settings import Settings
-    from orchestrator.settings_reading import read_settings
 
-    settings = read_settings(Settings, project_id=project, zone=zone, instance=instance, out=out)
-    asyncio.run((remote_log if remote else local_log)(settings, key, follow=follow))
+    config = read_config(os.environ, project_id=project, zone=zone, instance=instance, out=out)
+    asyncio.run((remote_log if remote else local_log)(config, key, follow=follow))
     return 0

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from mayfly.call_off import run_and_leave
 from mayfly.cloud_logs import Line
-from mayfly.executions import JOB, Executions
+from mayfly.deploy.config import Config
+from mayfly.executions import deployed_executions
 from mayfly.google import google_of
 from mayfly.order import Order
 from mayfly.receipt import receipt_of, show
@@ -24,7 +25,6 @@ from mayfly.remote import Remote, RemoteEnd, exit_code_of, without_receipt
 from orchestrator.errors import BadUsage, Exit
 from orchestrator.settings import Settings
 from orchestrator.telemetry import json_line
-from orchestrator.wiring import policy_of, task_timeout
 
 _STYLES = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
 
@@ -39,28 +39,28 @@ class RemoteOrder:
     flags: Mapping[str, Any]  # by the options' names: {"once-per": "1d"}; None was not given
 
 
-def carry_out_remote(settings: Settings, wanted: RemoteOrder, *, as_json: bool) -> int:
+def carry_out_remote(config: Config, wanted: RemoteOrder, *, as_json: bool) -> int:
     """Start it, or join the live one of that key; show its lines as they come, print its receipt; the exit code."""
-    if settings.on_cloud_run:
+    if config.settings.on_cloud_run:
         raise BadUsage("--remote starts the Cloud Run job, and this is it: leave it out of the job's arguments.")
     key = wanted.order.key or (None if wanted.flags["once-per"] else _new_key())
-    return run_and_leave(_there_and_back(settings, wanted, key, as_json=as_json))
+    return run_and_leave(_there_and_back(config, wanted, key, as_json=as_json))
 
 
-async def _there_and_back(settings: Settings, wanted: RemoteOrder, key: str | None, *, as_json: bool) -> int:
+async def _there_and_back(config: Config, wanted: RemoteOrder, key: str | None, *, as_json: bool) -> int:
     console = Console(stderr=True)
     left = asyncio.Event()
     for end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(end, left.set)
-    async with google_of(settings) as google:
-        executions = Executions(google, settings.project_id, settings.region)
+    async with google_of(config.settings) as google:
+        executions = deployed_executions(google, config)
         remote = Remote(executions, lambda line: _show(line, console), lambda said: _tell(said, console))
-        limit = task_timeout(settings, policy_of(settings)) if wanted.flags["timeout"] else None
+        limit = config.task_timeout if wanted.flags["timeout"] else None
         name = await remote.started(arguments(wanted, key), key, limit)
         following, leaving = asyncio.create_task(remote.followed(name)), asyncio.create_task(left.wait())
         await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if following.done():
-            return _ended(following.result(), settings, as_json=as_json)
+            return _ended(following.result(), config.settings, as_json=as_json)
         again = f"mayfly {wanted.order.mode} --remote --key {key}" if key else f"mayfly logs --remote {name}"
         cancel = f"mayfly cancel{f' {key}' if key else ''}"
         _tell(f"Left. {name} goes on in Cloud Run. Look on again: {again}; end it: {cancel}", console)
@@ -70,7 +70,7 @@ async def _there_and_back(settings: Settings, wanted: RemoteOrder, key: str | No
 def arguments(wanted: RemoteOrder, key: str | None) -> list[str]:
     """What the container's `mayfly` is told. BadUsage for what has no place there."""
     if wanted.flags["out"] is not None:
-        raise BadUsage(f"--out names a folder of the job's container, which goes with it. {JOB} --remote has none.")
+        raise BadUsage("--out names a folder of the job's container, which goes with it: --remote has none.")
     params = [part for name, value in wanted.order.params.items() for part in ("--set", _param(name, value))]
     flags = {"key": key, **wanted.flags}
     given = [part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))]

@@ -5,12 +5,12 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mayfly.deploy.config import Config
 from mayfly.google import google_of
 from mayfly.ticks import Tick, ticks
 from mayfly.vm_at_hand import VmAtHand, vm_at_hand
 from orchestrator.errors import MayflyError
 from orchestrator.seen import Address, Machine
-from orchestrator.settings import Settings
 from vm_agent.protocol import Greeting
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class Standing:
     unseen: tuple[str, ...]
 
 
-async def standing_of(settings: Settings) -> Standing:
+async def standing_of(config: Config) -> Standing:
     """All of it at once. NotFound if there is no such VM; BadUsage."""
     unseen: list[str] = []
 
@@ -38,9 +38,9 @@ async def standing_of(settings: Settings) -> Standing:
             unseen.append(str(error))
             return None
 
-    async with vm_at_hand(settings) as vm:
+    async with vm_at_hand(config.settings) as vm:
         machine, address, next_ticks = await asyncio.gather(
-            vm.machine(), if_seen(vm.address()), if_seen(_ticks(settings))
+            vm.machine(), if_seen(vm.address()), if_seen(_ticks(config))
         )
         greeting = await _greeting(vm, machine, unseen)
     return Standing(machine, address, greeting, next_ticks, tuple(unseen))
@@ -53,6 +53,6 @@ async def _greeting(vm: VmAtHand, machine: Machine, unseen: list[str]) -> Greeti
     return greeting
 
 
-async def _ticks(settings: Settings) -> list[Tick]:
-    async with google_of(settings) as google:
-        return await ticks(google, settings.project_id, settings.region)
+async def _ticks(config: Config) -> list[Tick]:
+    async with google_of(config.settings) as google:
+        return await ticks(google, config.project, config.job_region)

@@ -1,6 +1,7 @@
 """`mayfly status`: how things stand, for a person or as JSON."""
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
+import os
 import sys
 from typing import Annotated
 
@@ -20,15 +21,14 @@ def status(
     """
     import asyncio
 
+    from mayfly.deploy.config import read_config
     from mayfly.standing import standing_of
     from mayfly.status_view import as_lines, as_one_line
-    from orchestrator.settings import Settings
-    from orchestrator.settings_reading import read_settings
 
-    settings = read_settings(Settings, project_id=project, zone=zone, instance=instance)
-    standing = asyncio.run(standing_of(settings))
+    config = read_config(os.environ, project_id=project, zone=zone, instance=instance)
+    standing = asyncio.run(standing_of(config))
     if as_json or not sys.stdout.isatty():
-        typer.echo(as_one_line(standing, settings))
+        typer.echo(as_one_line(standing, config.settings))
     else:
-        typer.echo("\n".join(as_lines(standing, settings)))
+        typer.echo("\n".join(as_lines(standing, config.settings)))
     return 0

@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -59,11 +59,6 @@ def policy_of(settings: Settings) -> Policy:
         lease_renewal=settings.lease_ttl / 3,  # two renewals may fail
     )
     return policy if settings.on_cloud_run else replace(policy, after_sigterm=policy.down)
-
-
-def task_timeout(settings: Settings, policy: Policy) -> timedelta:
-    """How long a Cloud Run task of this run may take: waiting, the way up, the job, its files, and the way down."""
-    return settings.wait_for_lease + policy.climb + settings.timeout + policy.grace + policy.collect + policy.down
 
 
 def make_run(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from mayfly.deploy.config import Config
+from mayfly.deploy.tables import Firewall, Job, Sweep, Vm
 from tests.journeys.lab import Lab
 
 PLACE = "v2/projects/demo/locations/us-central1"
@@ -25,7 +27,8 @@ async def deployed(lab: Lab, name: str = "mayfly", **task: Any) -> None:
     await lab.post(f"{PLACE}/jobs?jobId={name}", a_job(**task))
 
 
-def everything_at(lab: Lab) -> dict[str, str]:
-    """What of the settings says that all of Google is in this lab."""
+def config_of(lab: Lab, **settings: Any) -> Config:
+    """What `mayfly` reads where there is no mayfly.toml, but for the emulator's address."""
     hosts = ("compute_emulator_host", "secret_manager_emulator_host", "run_emulator_host", "storage_emulator_host")
-    return dict.fromkeys(hosts, lab.emulator.host)
+    here = dict.fromkeys(hosts, lab.emulator.host)
+    return Config(lab.settings(**here, **settings), Vm(), Job(), (), Sweep(), Firewall())

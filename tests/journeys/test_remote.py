@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from mayfly.cloud_logs import Line
-from mayfly.executions import Executions
+from mayfly.executions import deployed_executions
 from mayfly.google import google_of
 from mayfly.remote import Remote, exit_code_of
-from tests.journeys.cloud_run import deployed, everything_at
+from tests.journeys.cloud_run import config_of, deployed
 from tests.journeys.command import begin, heard, mayfly
 from tests.journeys.lab import Lab
 
 
 @asynccontextmanager
 async def looking_on(lab: Lab, shown: list[Line], told: list[str]) -> AsyncIterator[Remote]:
-    async with google_of(lab.settings(**everything_at(lab))) as google:
-        yield Remote(Executions(google, "demo", "us-central1"), shown.append, told.append)
+    config = config_of(lab)
+    async with google_of(config.settings) as google:
+        yield Remote(deployed_executions(google, config), shown.append, told.append)
 
 
 def executions(lab: Lab) -> list[Any]:

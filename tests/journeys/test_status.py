@@ -11,6 +11,7 @@ from mayfly.standing import standing_of
 from mayfly.status_view import as_lines
 from orchestrator.errors import Busy, NotFound
 from orchestrator.run import Outcome
+from tests.journeys.cloud_run import config_of
 from tests.journeys.command import begin, mayfly
 from tests.journeys.lab import MUTATIONS, Lab, a_lab, in_phase
 from tests.journeys.sweeping import abandoned_at
@@ -36,9 +37,9 @@ async def test_a_run_is_shown_while_it_is_on_and_remembered_when_it_is_over(
         assert lease.nonce not in shown.said, "with the nonce anybody could pass for the holder"
 
         with pytest.raises(NotFound, match="knows nothing of the log of run tuesday"):
-            await local_log(lab.settings(out=out), "tuesday", follow=False)
+            await local_log(config_of(lab, out=out), "tuesday", follow=False)
         with pytest.raises(Busy, match="for run monday; nothing was touched"):
-            await cancel(lab.settings(), "tuesday", print)
+            await cancel(config_of(lab), "tuesday", print)
         assert len(lab.requests(*MUTATIONS)) == changes, "they only look"
 
         following = await begin(lab, here, "logs", "monday", "--follow")
@@ -48,9 +49,9 @@ async def test_a_run_is_shown_while_it_is_on_and_remembered_when_it_is_over(
         assert (await running).outcome is Outcome.SUCCEEDED
         assert (await following.communicate(), following.returncode) == ((b"", b""), 0)
         capsysbinary.readouterr()
-        await local_log(lab.settings(out=out), "monday", follow=False)
+        await local_log(config_of(lab, out=out), "monday", follow=False)
         assert capsysbinary.readouterr().out == b"at work\n"
-        after = await standing_of(lab.settings())
+        after = await standing_of(config_of(lab))
         told = "\n".join(as_lines(after, lab.settings()))
         for line in ("gpu-vm in us-central1-a: TERMINATED since", "on no VM", "lease   free", "run     none"):
             assert line in told
@@ -76,24 +77,24 @@ async def test_a_run_that_this_machine_holds_is_cancelled_at_its_agent_and_comes
     stops = lab.requests("instances.stop")
     assert len(stops) == 1, "only who holds the lease stops the VM"
 
-    again = await cancel(lab.settings(), "monday", print)
+    again = await cancel(config_of(lab), "monday", print)
     assert (again.key, again.said.endswith("UTC: cancelled.")) == (None, True)
     assert len(lab.requests("instances.stop")) == 1
 
 
 async def test_where_no_run_is_live_there_is_nothing_to_cancel(lab: Lab):
-    at_rest = await cancel(lab.settings(), None, print)
+    at_rest = await cancel(config_of(lab), None, print)
     assert (at_rest.key, at_rest.said) == (None, "No run is live on gpu-vm.")
     await abandoned_at(lab, "job")
-    left = await cancel(lab.settings(), None, print)
+    left = await cancel(config_of(lab), None, print)
     assert "left its lease behind: `mayfly sweep` puts that right" in left.said
     assert lab.requests("instances.stop") == [], "only a claim on its lease allows that"
     await lab.write_lease(None)
-    by_hand = await cancel(lab.settings(), None, print)
+    by_hand = await cancel(config_of(lab), None, print)
     assert "It is RUNNING, though, without a lease" in by_hand.said
     await lab.switch_off()
 
 
 async def test_what_was_never_copied_is_not_to_be_had_once_the_vm_is_off(lab: Lab):
     with pytest.raises(NotFound, match="gpu-vm is off, and with it the log of run monday; OUT is not set"):
-        await local_log(lab.settings(), "monday", follow=False)
+        await local_log(config_of(lab), "monday", follow=False)
