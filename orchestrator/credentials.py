@@ -44,5 +44,6 @@ async def _agent_key(settings: Settings, policy: Policy, clock: Clock) -> str:
     if settings.agent_key is not None:
         return settings.agent_key.get_secret_value()
     emulator = settings.secret_manager_emulator_host
-    vault = open_secrets(settings.project_id, policy, clock, environment={}, endpoint=emulator)
+    me = settings.gce_metadata_host
+    vault = open_secrets(settings.project_id, policy, clock, environment={}, endpoint=emulator, metadata_host=me)
     return await vault.read("AGENT_KEY", settings.agent_key_secret)

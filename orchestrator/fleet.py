@@ -103,9 +103,14 @@ async def open_fleet(
 ) -> AsyncIterator[GoogleFleet]:
     """The fleet of one sweep."""
     clock = SystemClock()
-    threads = policy.sweep_at_once * _THREADS_PER_VM
     google = await asyncio.to_thread(
-        open_project, settings.project_id, policy, clock, compute_endpoint(settings), threads
+        open_project,
+        settings.project_id,
+        policy,
+        clock,
+        compute_endpoint(settings),
+        metadata_host=settings.gce_metadata_host,
+        threads=policy.sweep_at_once * _THREADS_PER_VM,
     )
     fleet = GoogleFleet(settings, policy, clock, google, tell)
     try:

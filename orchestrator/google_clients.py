@@ -73,9 +73,9 @@ class GoogleClients:
             client.transport.close()  # type: ignore[no-untyped-call]
 
 
-def open_clients(endpoint: str | None) -> GoogleClients:
-    """Clients for Google, or with an `endpoint` for an emulator, which asks nobody who they are."""
-    credentials = credentials_for(emulated=endpoint is not None)
+def open_clients(endpoint: str | None, metadata_host: str | None = None) -> GoogleClients:
+    """Clients for Google, or with an `endpoint` for an emulator, as whom its metadata server takes us for."""
+    credentials = credentials_for(emulated=endpoint is not None, metadata_host=metadata_host)
     options = ClientOptions(api_endpoint=endpoint)
     time = GoogleTime()
     return GoogleClients(

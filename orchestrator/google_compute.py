@@ -44,11 +44,12 @@ def open_google(  # noqa: PLR0917 - three names, what we go by, and where to
     clock: Clock,
     endpoint: str | None = None,
     created: Created | None = None,
+    metadata_host: str | None = None,
 ) -> GoogleCompute:
     """Import the library, find credentials, make the clients. Blocks while it does; sends no request to Compute Engine.
 
-    `endpoint` ("http://127.0.0.1:8475") leads to an emulator and needs no credentials. Without it the Application
-    Default Credentials are used; BadUsage if there are none.
+    `endpoint` ("http://127.0.0.1:8475") leads to an emulator; we are there who its metadata server ("host:port") says,
+    or nobody. Without it the Application Default Credentials are used; BadUsage if there are none.
     """
     with IMPORTING:
         from orchestrator.google_addresses import GoogleAddresses  # noqa: PLC0415 - see above
@@ -57,7 +58,7 @@ def open_google(  # noqa: PLR0917 - three names, what we go by, and where to
         from orchestrator.google_leases import GoogleLeases  # noqa: PLC0415
         from orchestrator.google_machines import GoogleMachines  # noqa: PLC0415
 
-    calls = GoogleCalls(Place(project, region, zone), policy, clock, open_clients(endpoint))
+    calls = GoogleCalls(Place(project, region, zone), policy, clock, open_clients(endpoint, metadata_host))
     if created is not None:
         return open_created(calls, created, endpoint)
     machines = GoogleMachines(calls)

@@ -22,7 +22,13 @@ class GoogleProject:
 
 
 def open_project(
-    project: str, policy: Policy, clock: Clock, endpoint: str | None = None, threads: int = 8
+    project: str,
+    policy: Policy,
+    clock: Clock,
+    endpoint: str | None = None,
+    *,
+    metadata_host: str | None = None,
+    threads: int = 8,
 ) -> GoogleProject:
     """As `open_google`, for all zones. `threads`: how many requests of one zone may be under way at once."""
     with IMPORTING:
@@ -33,7 +39,7 @@ def open_project(
         from orchestrator.google_leases import GoogleLeases  # noqa: PLC0415
         from orchestrator.google_machines import GoogleMachines  # noqa: PLC0415
 
-    clients = open_clients(endpoint)
+    clients = open_clients(endpoint, metadata_host)
     everywhere = GoogleCalls(Place(project, "", ""), policy, clock, clients)
     to_close = [everywhere.close]
 

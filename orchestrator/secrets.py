@@ -21,11 +21,12 @@ class Secrets:
     """Reads secrets by name. Values are never logged, nor part of an error."""
 
     def __init__(
-        self, project: str, policy: Policy, clock: Clock, *, environment: Mapping[str, str], url: str | None
+        self, project: str, policy: Policy, clock: Clock, *, environment: Mapping[str, str], fetch: Callable[[], Fetch]
     ) -> None:
+        """`fetch` opens Secret Manager, once a secret has to come from there."""
         self._project, self._policy, self._clock = project, policy, clock
         self._environment = environment
-        self._url = url
+        self._open = fetch
         self._fetch: Fetch | None = None
         self._thread = Threads(1, "secrets")
 
@@ -46,19 +47,27 @@ class Secrets:
 
     def _ask(self, version: str) -> bytes:
         if self._fetch is None:
-            self._fetch = _google_fetch(self._url, self._policy)
+            self._fetch = self._open()
         return self._fetch(version)
 
 
 def open_secrets(
-    project: str, policy: Policy, clock: Clock, *, environment: Mapping[str, str], endpoint: str | None = None
+    project: str,
+    policy: Policy,
+    clock: Clock,
+    *,
+    environment: Mapping[str, str],
+    endpoint: str | None = None,
+    metadata_host: str | None = None,
 ) -> Secrets:
     """Nothing is imported and nobody is asked before a secret has to come from Secret Manager.
 
-    `endpoint` as for `open_google`; "HOST:PORT" (as in SECRET_MANAGER_EMULATOR_HOST) means plain http.
+    `endpoint` and `metadata_host` as for `open_google`; "HOST:PORT" (as in SECRET_MANAGER_EMULATOR_HOST) means plain
+    http.
     """
     url = endpoint if not endpoint or "://" in endpoint else f"http://{endpoint}"
-    return Secrets(project, policy, clock, environment=environment, url=url)
+    fetch = partial(_google_fetch, url, metadata_host, policy)
+    return Secrets(project, policy, clock, environment=environment, fetch=fetch)
 
 
 def version_name(project: str, secret: str) -> str:
@@ -72,18 +81,18 @@ def version_name(project: str, secret: str) -> str:
     )
 
 
-def _google_fetch(url: str | None, policy: Policy) -> Fetch:
+def _google_fetch(url: str | None, metadata_host: str | None, policy: Policy) -> Fetch:
     """Takes a good part of a second, mostly to import the library."""
     with IMPORTING:
         from google.api_core.client_options import ClientOptions  # noqa: PLC0415 - see above
-        from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415
         from google.cloud.secretmanager_v1 import SecretManagerServiceClient  # noqa: PLC0415
 
+        from orchestrator.google_credentials import credentials_for  # noqa: PLC0415
         from orchestrator.google_errors import Subject, speaking_our_errors  # noqa: PLC0415
 
     with speaking_our_errors(Subject("open Secret Manager", "")):
         client = SecretManagerServiceClient(
-            credentials=AnonymousCredentials() if url else None,  # type: ignore[no-untyped-call]
+            credentials=credentials_for(emulated=url is not None, metadata_host=metadata_host),
             client_options=ClientOptions(api_endpoint=url),
             transport="rest",
         )

@@ -128,7 +128,8 @@ def open_compute(settings: Settings, policy: Policy, clock: Clock) -> GoogleComp
     if settings.template is not None and settings.state_url is not None:
         created = Created(settings.template, settings.state_url, settings.instance, storage_endpoint(settings))
     endpoint = compute_endpoint(settings)
-    return open_google(settings.project_id, settings.region, settings.zone, policy, clock, endpoint, created)
+    place = (settings.project_id, settings.region, settings.zone)
+    return open_google(*place, policy, clock, endpoint, created, settings.gce_metadata_host)
 
 
 def compute_endpoint(settings: Settings) -> str | None:

@@ -1,14 +1,132 @@
-"""The permissions that each of our accounts needs, and what for: docs/security.md has the same, in words."""
+"""What each of our accounts may do, and what for. `docs/security.md` has these tables, kept equal by a test.
 
-ORCHESTRATOR = {
-    "compute.instances.get": "the look before every decision",
-    "compute.instances.setMetadata": "the lease",
+`mayfly deploy` makes custom roles of the first three, on the project. The others are on one resource alone: the VM's
+service account, a secret, the bucket of STATE_URL, a Cloud Run job. tests/journeys/test_permissions.py proves that they
+suffice, and that none is superfluous.
+"""
+
+from collections.abc import Mapping
+
+Permissions = Mapping[str, str]  # permission -> what needs it
+
+_LOOK = "the look before every decision"
+_CERTIFICATE = "the agent's certificate"
+_CONSOLE = "how a boot that failed went"
+_LEASE = "the lease"
+_STATIC_IP = "the static IP, on and off"
+_FOLLOW = "following what was asked for"
+_AS_THE_TEMPLATE_SAYS = "the VM, with what the template gives it"
+_IP_OF_THE_RUN = "`ADDRESS_POLICY=release`: the IP of the run"
+
+ORCHESTRATOR: Permissions = {
+    "compute.instances.get": _LOOK,
+    "compute.instances.setMetadata": _LEASE,
     "compute.instances.setScheduling": "the deadline",
     "compute.instances.start": "the VM",
     "compute.instances.stop": "the VM",
+    "compute.instances.getGuestAttributes": _CERTIFICATE,
+    "compute.instances.getSerialPortOutput": _CONSOLE,
+    "compute.instances.addAccessConfig": _STATIC_IP,
+    "compute.instances.deleteAccessConfig": _STATIC_IP,
+    "compute.subnetworks.useExternalIp": _STATIC_IP,
+    "compute.addresses.use": _STATIC_IP,
+    "compute.addresses.get": "the address's state",
+    "compute.zoneOperations.get": _FOLLOW,
 }
-ORCHESTRATOR_TEMPLATE = {"compute.instances.create": "the VM"}
-SWEEPER = {"compute.instances.list": "all that carries our label"}
-VM = {"secretmanager.versions.access": "keys and secrets"}
-SCHEDULER = {"run.jobs.run": "the job"}
-DEPLOYER = {"compute.instances.create": "the VM"}
+ORCHESTRATOR_TEMPLATE: Permissions = {
+    "compute.instances.get": _LOOK,
+    "compute.instanceTemplates.get": "the template",
+    "compute.instanceTemplates.useReadOnly": "the template",
+    "compute.instances.create": _AS_THE_TEMPLATE_SAYS,
+    "compute.disks.create": _AS_THE_TEMPLATE_SAYS,
+    "compute.instances.setMetadata": _AS_THE_TEMPLATE_SAYS,
+    "compute.instances.setLabels": _AS_THE_TEMPLATE_SAYS,
+    "compute.instances.setTags": _AS_THE_TEMPLATE_SAYS,
+    "compute.instances.setServiceAccount": _AS_THE_TEMPLATE_SAYS,
+    "compute.subnetworks.use": "its network and the IP",
+    "compute.subnetworks.useExternalIp": "its network and the IP",
+    "compute.addresses.use": "its network and the IP",
+    "compute.addresses.get": "the address's state",
+    "compute.instances.getGuestAttributes": _CERTIFICATE,
+    "compute.instances.getSerialPortOutput": _CONSOLE,
+    "compute.zoneOperations.get": _FOLLOW,
+    "compute.instances.delete": "the end of it",
+}
+RELEASE: Permissions = {
+    "compute.addresses.create": _IP_OF_THE_RUN,
+    "compute.addresses.delete": _IP_OF_THE_RUN,
+    "compute.regionOperations.get": _IP_OF_THE_RUN,
+}
+SWEEPER: Permissions = {
+    "compute.instances.list": "all that carries our label",
+    "compute.addresses.list": "all that carries our label",
+    "compute.instances.get": _LOOK,
+    "compute.instances.setMetadata": "the claim on a lease that is over",
+    "compute.instances.getGuestAttributes": "the agent's certificate: is its run alive?",
+    "compute.instances.stop": "VMs",
+    "compute.instances.deleteAccessConfig": "their static IPs",
+    "compute.addresses.get": "their static IPs",
+    "compute.zoneOperations.get": _FOLLOW,
+    "compute.instances.delete": "VMs made from templates",
+    "compute.addresses.delete": "addresses that runs reserved",
+    "compute.regionOperations.get": "addresses that runs reserved",
+}
+
+# On one resource alone.
+ACTING: Permissions = {
+    "iam.serviceAccounts.actAs": "`start`, `setMetadata` and `insert` of a VM that runs as that account",
+}
+STATE: Permissions = {
+    "storage.objects.get": _LEASE,
+    "storage.objects.list": "to hear of a lease that is not there that it is not",
+    "storage.objects.create": _LEASE,
+    "storage.objects.delete": "to replace an object is to delete the old one",
+}
+KEY: Permissions = {"secretmanager.versions.access": "`AUTH=api-key`: the agent's key"}
+VM: Permissions = {
+    "secretmanager.versions.access": "the secrets that the VM's metadata name, and no other: API keys, the jobs' own",
+    "artifactregistry.repositories.downloadArtifacts": "to pull, if jobs are images of the repository",
+}
+SCHEDULER: Permissions = {
+    "run.jobs.run": "the job, and the sweeper's",
+    "run.jobs.runWithOverrides": "with arguments or variables of its own",
+}
+
+# What Google's documentation leaves open, by table: needed in the emulator, which is strict.
+UNDOCUMENTED: Mapping[str, frozenset[str]] = {
+    "ORCHESTRATOR": frozenset({"compute.addresses.use"}),
+    "ORCHESTRATOR_TEMPLATE": frozenset({"compute.addresses.use"}),
+    "ACTING": frozenset({"iam.serviceAccounts.actAs"}),
+    "STATE": frozenset({"storage.objects.list"}),
+}
+
+
+def _each(of: str, verbs: str, why: str) -> Permissions:
+    """`compute.firewalls`, "create get" -> both, for the same."""
+    return {f"{of}.{verb}": why for verb in verbs.split()}
+
+
+DEPLOYER: Permissions = {
+    **_each("serviceusage.services", "list enable", "the APIs"),
+    "serviceusage.operations.get": "the APIs",
+    **_each("artifactregistry.repositories", "create get update getIamPolicy setIamPolicy", "the repository"),
+    "artifactregistry.tags.get": "which image a tag means",
+    **_each("iam.serviceAccounts", "create get update getIamPolicy setIamPolicy", "the accounts"),
+    "iam.serviceAccounts.actAs": "to give VM, jobs and schedules their accounts",
+    **_each("iam.roles", "create get update undelete", "the custom roles"),
+    **_each("resourcemanager.projects", "getIamPolicy setIamPolicy", "who has these roles"),
+    **_each("secretmanager.secrets", "create get update getIamPolicy setIamPolicy", "the secrets"),
+    **_each("secretmanager.versions", "add list", "their values, from stdin"),
+    **_each("compute.addresses", "create get setLabels", "the static IP"),
+    **_each("compute.instances", "create get stop setMetadata setLabels setTags", "the VM"),
+    **_each("compute.instances", "setServiceAccount setScheduling", "the VM"),
+    "compute.disks.create": "the VM",
+    **_each("compute.subnetworks", "use useExternalIp", "the VM"),
+    **_each("compute.instanceTemplates", "create get delete", "or the template"),
+    **_each("compute.firewalls", "create get update", "the firewall rule"),
+    "compute.networks.updatePolicy": "the firewall rule",
+    **_each("run.jobs", "create get update getIamPolicy setIamPolicy", "the jobs"),
+    **_each("cloudscheduler.jobs", "create get update pause enable", "when they run"),
+    **{f"compute.{scope}Operations.get": _FOLLOW for scope in ("zone", "region", "global")},
+    "run.operations.get": _FOLLOW,
+}

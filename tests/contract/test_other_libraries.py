@@ -11,6 +11,8 @@ import pytest
 from libcloud.common.google import GoogleAuthType, ResourceNotFoundError
 from libcloud.compute.drivers.gce import GCEConnection, GCENodeDriver
 
+from gcp_emulator.seed import caller_email
+from gcp_emulator.tokens import token_of
 from tests.contract.world import IP, OTHER_IP, OTHER_VM, PROJECT, REGION, VM, ZONE, Running
 
 HERE = {"project": PROJECT, "zone": ZONE, "instance": VM}
@@ -76,7 +78,11 @@ def test_an_unknown_field_is_refused_as_google_does(compute: Any) -> None:
 @pytest.fixture
 def libcloud(emulator: Running, tmp_path: Path) -> GCENodeDriver:
     """A driver with a token that is still good, as libcloud keeps one between runs, and with another host."""
-    token = {"access_token": "anything", "token_type": "Bearer", "expire_time": "2099-01-01T00:00:00Z"}
+    token = {
+        "access_token": token_of(caller_email(PROJECT)),
+        "token_type": "Bearer",
+        "expire_time": "2099-01-01T00:00:00Z",
+    }
     (tmp_path / "token").write_text(json.dumps(token))
 
     class Connection(GCEConnection):

@@ -7,9 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from gcp_emulator.caller import caller_email
 from gcp_emulator.exports import demo_exports, exports
-from gcp_emulator.seed import SecretSeed, Seed
+from gcp_emulator.seed import SecretSeed, Seed, caller_email
 from tests.e2e.boots import startup_script
 from tests.journeys.command import mayfly
 from tests.journeys.lab import CHECKOUT, Lab, a_lab, a_world
