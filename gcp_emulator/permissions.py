@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # What asks for no permission: everybody may ask what they may, and which keys Google signs with.
 FREE = re.compile(
-    r".*\.testIamPermissions|certs\..*|artifactregistry\.operations\.get|iam\.roles\.getPredefined|iam\.permissions\..*"
+    r".*\.testIamPermissions|certs\..*|(artifactregistry|serviceusage)\.operations\.get|iam\.roles\.getPredefined"
+    r"|iam\.permissions\..*"
 )
 
 # Methods of Compute Engine whose permission is called otherwise, and those of the services that name no API.

@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
-from gcp_emulator import run_attempts, run_operations
+from gcp_emulator import policies, run_attempts, run_operations
 from gcp_emulator.errors import RpcError
 from gcp_emulator.operations import USER
 from gcp_emulator.routes import Answer, Call, Json, Route
@@ -110,7 +110,8 @@ def delete(world: "World", call: Call) -> Answer:
 
 
 def remove(world: "World", job: Job) -> None:
-    """Take it away."""
+    """Take it away, and its policy."""
+    policies.forget(world, job.name)
     for execution in [one for one in world.executions.values() if one.job == job.name]:
         run_attempts.cancel(world, execution, at_once=True)
         del world.executions[execution.name]

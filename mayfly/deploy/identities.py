@@ -56,9 +56,8 @@ class _Role(Item):
             Difference(name, seen.get(name), value) for name, value in described.items() if seen.get(name) != value
         ]
 
-    async def look(self, google: GoogleAdmin) -> Json | None:
-        seen = await super().look(google)
-        return seen and {name: value for name, value in seen.items() if name != "etag"}
+    def is_gone(self, seen: Json) -> bool:
+        return bool(seen.get("deleted"))
 
     async def make(self, google: GoogleAdmin) -> None:
         await google.post(self.service, self.collection, {"roleId": self.name, "role": self.wanted}, self.about("make"))

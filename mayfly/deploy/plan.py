@@ -53,8 +53,9 @@ def up(resource: Resource, seen: Json | None) -> Step:
 
 def down(resource: Resource, seen: Json | None) -> Step:
     """What undoes it."""
-    action = Action.KEEP if seen is None else Action.REMOVE if resource.is_ours(seen) else Action.LEAVE
-    return Step(resource.kind, resource.name, action)
+    if seen is None or resource.is_gone(seen):
+        return Step(resource.kind, resource.name, Action.KEEP)
+    return Step(resource.kind, resource.name, Action.REMOVE if resource.is_ours(seen) else Action.LEAVE)
 
 
 def in_words(steps: Sequence[Step]) -> Iterator[str]:

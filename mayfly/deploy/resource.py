@@ -41,6 +41,10 @@ class Resource(ABC):
         """We made it, so we may change and remove it."""
         return is_described(seen)
 
+    def is_gone(self, seen: Json) -> bool:  # noqa: ARG002
+        """It was removed, though it still shows."""
+        return False
+
     def about(self, doing: str) -> Subject:
         """What a request is about, for errors."""
         return Subject(f"{doing} the {self.kind} {self.name}", f"There is no {self.kind} {self.name}.")
