@@ -5,6 +5,9 @@ UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := $(UV) run --frozen --all-extras
 SCRIPTS := startup.sh .ci/run .ci/audit .ci/sbom $(wildcard gcp_emulator/guest/shims/*)
 
+# Where the environment forbids bytecode, each of the thousands of processes of a test run would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check mutants sim audit sbom format clean
 

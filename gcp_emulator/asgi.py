@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,6 +18,7 @@ Handler = Callable[[Request], Awaitable[Reply | Lost]]
 
 BODY_BYTES_MAX = 16 << 20  # Compute Engine takes 512 KB of metadata; this is for batches of such requests
 UPLOAD_BYTES_MAX = 1 << 30  # an object; what is in buckets is in memory
+ORIGIN = re.compile(r"\Ahttp://[^/]*")  # before the path of a request to a proxy: gcloud takes us for one (exports.py)
 GUNZIP = zlib.MAX_WBITS | 16
 
 
@@ -70,7 +72,8 @@ def decoded(path: str) -> str:
 async def read_request(scope: Scope, receive: Receive) -> Request:
     """The whole request, its body unpacked when it came compressed."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    most = UPLOAD_BYTES_MAX if scope["path"].startswith("/upload/") else BODY_BYTES_MAX
+    path = decoded(ORIGIN.sub("", scope["raw_path"].decode("ascii")) or "/")
+    most = UPLOAD_BYTES_MAX if path.startswith("/upload/") else BODY_BYTES_MAX
     body = bytearray()
     while True:
         message = await receive()
@@ -81,7 +84,7 @@ async def read_request(scope: Scope, receive: Receive) -> Request:
             break
     content = _gunzip(bytes(body)) if headers.get("content-encoding") == "gzip" else bytes(body)
     query = parse_query(scope["query_string"].decode("latin-1"))
-    return Request(scope["method"], decoded(scope["raw_path"].decode("ascii")), query, headers, content)
+    return Request(scope["method"], path, query, headers, content)
 
 
 async def send_reply(reply: Reply, send: Send, *, with_body: bool) -> None:

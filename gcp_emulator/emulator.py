@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -31,6 +32,12 @@ AGENT_PORT = 8000
 POWER_OFF_GRACE_SECONDS = 2  # what guests get when the emulator ends: somebody waits for their Ctrl-C
 
 
+@cache
+def _signer() -> Signer:
+    """The key that all clouds of this process sign with: there is one Google, and to make a key takes time."""
+    return Signer.new()
+
+
 class Emulator:
     """`async with Emulator(seed=demo_seed(...), folder=tmp_path) as emulator: ... emulator.url ...`.
 
@@ -57,7 +64,7 @@ class Emulator:
         self.url = f"http://{self.host}"
         self._temporary = None if folder else TemporaryDirectory(prefix="mayfly-emulator-")
         self.folder = folder or Path(self._temporary.name if self._temporary else "")
-        signer = Signer.new()
+        signer = _signer()
         began = begin()
         self.cloud = Cloud(
             seed,

@@ -14,6 +14,9 @@ from gcp_emulator.seed import (
     DEMO_ZONE,
 )
 
+# gcloud puts the region before this name (us-central1-...), which nobody could resolve without a line in /etc/hosts:
+# so it is told that the emulator is its proxy, and a proxy gets the name as it is.
+GCLOUD_RUN_HOST = "run.mayfly-emulator"
 AT_THE_ROOT = ("IAM", "CLOUDRESOURCEMANAGER", "SERVICEUSAGE", "ARTIFACTREGISTRY")
 
 
@@ -37,8 +40,12 @@ def exports(port: int) -> dict[str, str]:
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"http://{host}/compute/v1/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"http://{host}/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"http://{host}/storage/v1/",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": f"http://{host}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": f"http://{GCLOUD_RUN_HOST}/",
+        "CLOUDSDK_PROXY_TYPE": "http_no_tunnel",
+        "CLOUDSDK_PROXY_ADDRESS": LOCALHOST,
+        "CLOUDSDK_PROXY_PORT": str(port),
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDSCHEDULER": f"http://{host}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"http://{host}/",
         **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}": f"http://{host}/" for api in AT_THE_ROOT},
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
     }
@@ -57,6 +64,7 @@ def demo_exports() -> dict[str, str]:
         "CLOUDSDK_CORE_PROJECT": DEMO_PROJECT,
         "CLOUDSDK_COMPUTE_REGION": DEMO_REGION,
         "CLOUDSDK_COMPUTE_ZONE": DEMO_ZONE,
+        "CLOUDSDK_RUN_REGION": DEMO_REGION,
     }
 
 

@@ -21,14 +21,9 @@ SUFFIX_LETTERS, SUFFIX_LENGTH = "bcdfghjklmnpqrstvwxz2456789", 5
 
 def create(world: "World", call: Call) -> Answer:
     """Make a job."""
-    place = place_of(world, call)
-    identifier = call.query.get("jobId", "")
-    if not ID.fullmatch(identifier):
-        raise bad(f"job_id: must be a lower-case name of at most 63 letters, digits and hyphens, not {identifier!r}")
-    name = f"{place.name}/jobs/{identifier}"
-    if name in world.jobs:
-        raise RpcError(409, f"Resource '{identifier}' already exists.")
-    return _written(world, call, new_job(world, name, call.document()))
+    job = new_job(world, f"{place_of(world, call).name}/jobs/{call.query.get('jobId', '')}", call.document())
+    check_new(world, job)
+    return _written(world, call, job)
 
 
 def patch(world: "World", call: Call) -> Answer:
@@ -46,6 +41,14 @@ def new_job(world: "World", name: str, given: Json) -> Job:
     job = Job(name, world.new_uid(), world.now, USER, execution_template(given.get("template") or {}, account))
     _describe(job, given)
     return job
+
+
+def check_new(world: "World", job: Job) -> None:
+    """Refuse a name that is none, or is taken."""
+    if not ID.fullmatch(job.id):
+        raise bad(f"job_id: must be a lower-case name of at most 63 letters, digits and hyphens, not {job.id!r}")
+    if job.name in world.jobs:
+        raise RpcError(409, f"Resource '{job.id}' already exists.")
 
 
 def changed(world: "World", job: Job, given: Json) -> Job:

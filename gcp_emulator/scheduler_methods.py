@@ -48,16 +48,26 @@ def create(world: "World", call: Call) -> Answer:
 def patch(world: "World", call: Call) -> Answer:
     """Change what the mask names, or all that is given."""
     job, given = _find(world, call), call.document()
-    mask = [_camel(path.split(".")[0]) for path in call.query.get("updateMask", "").split(",") if path]
-    if unknown := sorted(set(mask) - {*FIELDS, "name"}):
-        raise RpcError(400, f"update_mask: {', '.join(unknown)} cannot be changed")
-    shown = job.as_json()
-    named = {name: given.get(name) for name in mask} if mask else given
-    wanted = {name: named.get(name, shown.get(name)) for name in FIELDS}
-    new = _read(world, job.name, {name: value for name, value in wanted.items() if value is not None})
+    mask = call.query.get("updateMask") or ",".join(name for name in FIELDS if name in given)
+    document = {name: value for name, value in job.as_json().items() if name in FIELDS}
+    for path in [_camel(one).split(".") for one in mask.split(",") if one]:
+        if path[0] not in FIELDS:
+            raise RpcError(400, f"update_mask: {path[0]} cannot be changed")
+        document = _with(document, given, path)
+    new = _read(world, job.name, document)
     job.schedule, job.time_zone, job.target, job.retry = new.schedule, new.time_zone, new.target, new.retry
     job.attempt_deadline, job.description, job.updated = new.attempt_deadline, new.description, world.now
     return _planned(world, job)
+
+
+def _with(document: Json, given: Json, path: list[str]) -> Json:
+    """Give the document with what the path names taken from what is given; what that does not have is taken away."""
+    first, *rest = path
+    value = given.get(first)
+    if rest:
+        value = _with(document.get(first) or {}, value or {}, rest)
+    others = {name: kept for name, kept in document.items() if name != first}
+    return others if value is None else {**others, first: value}
 
 
 def _camel(path: str) -> str:

@@ -102,6 +102,7 @@ def _request(job: SchedulerJob, scheduled: datetime) -> Request:
     if not email:
         raise RpcError(401, "Request is missing required authentication credential. Expected OAuth 2 access token.")
     headers = {name.lower(): value for name, value in target["headers"].items()} | {
+        "host": uri.netloc,  # of Cloud Run's v1 API it names the region
         "authorization": f"Bearer {token_of(email)}",
         "x-cloudscheduler": "true",
         "x-cloudscheduler-jobname": job.id,

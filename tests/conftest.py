@@ -9,16 +9,28 @@ import pytest
 from tests.engines import TestEngine, an_engine
 from vm_agent.policy import RESERVE_BYTES
 
+NOBODY = Path(__file__).with_name("nobody.pem")  # a certificate whose key was thrown away
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests tell with `record_property("told", ...)`, wherever they ran: xdist's workers have no terminal."""
-    reports = [report for some in terminalreporter.stats.values() for report in some]
-    calls = [report for report in reports if getattr(report, "when", "") == "call"]
-    told = [text for report in calls for name, text in report.user_properties if name == "told"]
+    entries = [entry for some in terminalreporter.stats.values() for entry in some]  # what was deselected, too
+    reports = [entry for entry in entries if isinstance(entry, pytest.TestReport) and entry.when == "call"]
+    told = [text for report in reports for name, text in report.user_properties if name == "told"]
     if told:
         terminalreporter.section("told by the tests")
     for text in told:
         terminalreporter.write_line(str(text))
+
+
+@pytest.fixture(autouse=True)
+def trust_in_nobody(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All servers are on this machine. The Internet's authorities take 50 ms to load for each of thousands of clients.
+
+    Those who install packages need them.
+    """
+    if request.path.parent.name not in {"e2e", "tests"}:
+        monkeypatch.setenv("SSL_CERT_FILE", str(NOBODY))
 
 
 @pytest.fixture

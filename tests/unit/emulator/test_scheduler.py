@@ -165,6 +165,16 @@ def test_a_change_plans_anew_and_leaves_what_the_mask_does_not_name():
     assert len(jobs.orders) == 1
 
 
+def test_a_mask_reaches_into_the_target():
+    jobs = scheduled(body={"overrides": {"containerOverrides": [{"args": ["run"]}]}})
+    body = base64.b64encode(b'{"overrides": {"containerOverrides": [{"args": ["test"]}]}}').decode()
+    target = {"httpTarget": {"body": body, "uri": "https://example.com/not-named"}}
+    assert jobs.inside.say("PATCH", f"{NIGHTLY}?updateMask=http_target.body,description", target)[0] == 200
+    jobs.inside.post(f"{NIGHTLY}:run", {})
+    assert [order.arguments for order in jobs.orders] == [("test",)]
+    assert jobs.inside.refused("PATCH", f"{NIGHTLY}?updateMask=state", {})[:2] == (400, "INVALID_ARGUMENT")
+
+
 def test_a_deleted_job_is_not_due():
     jobs = scheduled()
     assert jobs.inside.say("DELETE", NIGHTLY) == (200, {})
