@@ -22,6 +22,7 @@ import typer
 from mayfly.call_command import call
 from mayfly.cancel_command import cancel
 from mayfly.deploy_command import deploy, destroy
+from mayfly.doctor_command import doctor
 from mayfly.init_command import init
 from mayfly.logs_command import logs
 from mayfly.order_command import order_of
@@ -103,6 +104,7 @@ _add("sweep", sweep)
 _add("status", status)
 _add("logs", logs)
 _add("cancel", cancel)
+_add("doctor", doctor)
 _add("call", call)
 _add("init", init)
 _add("deploy", deploy)

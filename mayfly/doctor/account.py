@@ -1,12 +1,15 @@
 """Who we are to Google, and what we may do."""
 
+from collections.abc import Iterable
+
 from mayfly.deploy.apis import NEEDED
-from mayfly.deploy.roles import ORCHESTRATOR, ORCHESTRATOR_TEMPLATE
+from mayfly.deploy.roles import ACTING, KEY, ORCHESTRATOR, ORCHESTRATOR_TEMPLATE, STATE
 from mayfly.doctor.findings import Finding, Level, NotLooked, Trouble, check, well
 from mayfly.doctor.patient import Patient
 from orchestrator.errors import BadUsage
 from orchestrator.google_admin import Json, Service
 from orchestrator.google_errors import Subject
+from orchestrator.lease import STATE_URL
 from orchestrator.policy import seconds
 from orchestrator.settings import Auth
 
@@ -100,15 +103,16 @@ async def clock(patient: Patient) -> list[Finding]:
 async def permissions(patient: Patient) -> list[Finding]:
     """We may do all that a run takes."""
     role = ORCHESTRATOR if patient.settings.template is None else ORCHESTRATOR_TEMPLATE
-    of_project = sorted(name for name in role if name.startswith("compute."))
     where = f"projects/{patient.settings.project_id}"
-    lacking = [(where, await _lacking(patient, Service.PROJECTS, where, of_project))]
+    lacking = [(where, await _lacking(patient, Service.PROJECTS, where, role))]
     if (account := await _account(patient)) is not None:
         path = f"projects/-/serviceAccounts/{account}"
-        lacking.append((account, await _lacking(patient, Service.IAM, path, ["iam.serviceAccounts.actAs"])))
+        lacking.append((account, await _lacking(patient, Service.IAM, path, ACTING)))
     if patient.settings.auth is Auth.API_KEY and patient.settings.agent_key is None:
         secret = f"{where}/secrets/{patient.settings.agent_key_secret.partition('/')[0]}"
-        lacking.append((secret, await _lacking(patient, Service.SECRETS, secret, ["secretmanager.versions.access"])))
+        lacking.append((secret, await _lacking(patient, Service.SECRETS, secret, KEY)))
+    if (bucket := STATE_URL.fullmatch(patient.settings.state_url or "")) and patient.settings.template is not None:
+        lacking.append((f"gs://{bucket['bucket']}", await _lacking_on_bucket(patient, bucket["bucket"])))
     trouble = LACKS if await _nothing_deployed(patient) else LACKS_HERE
     found = [
         trouble.found(patient.names, permissions=", ".join(missing), resource=resource)
@@ -118,11 +122,18 @@ async def permissions(patient: Patient) -> list[Finding]:
     return found or well("We may do all that a run takes.")
 
 
-async def _lacking(patient: Patient, service: Service, resource: str, wanted: list[str]) -> list[str]:
-    granted = await patient.asked(service, f"{resource}:testIamPermissions", {"permissions": wanted}, resource)
+async def _lacking(patient: Patient, service: Service, resource: str, wanted: Iterable[str]) -> list[str]:
+    body = {"permissions": sorted(wanted)}
+    granted = await patient.asked(service, f"{resource}:testIamPermissions", body, resource)
     if granted is None:
         return []  # it is not there: another check says so
-    return [name for name in wanted if name not in granted.get("permissions", [])]
+    return [name for name in sorted(wanted) if name not in granted.get("permissions", [])]
+
+
+async def _lacking_on_bucket(patient: Patient, bucket: str) -> list[str]:
+    asked = "&".join(f"permissions={name}" for name in STATE)
+    granted = await patient.found(Service.STORAGE, f"b/{bucket}/iam/testPermissions?{asked}")
+    return [] if granted is None else [name for name in STATE if name not in granted.get("permissions", [])]
 
 
 async def _account(patient: Patient) -> str | None:

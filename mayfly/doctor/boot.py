@@ -99,7 +99,7 @@ async def callers(patient: Patient) -> list[Finding]:
 @check("secrets", NO_VERSION, NOT_ENABLED)
 async def secrets(patient: Patient) -> list[Finding]:
     """Every secret that is read has an enabled version."""
-    read = dict(_read_by_runs(patient)) | await _read_by_the_vm(patient)
+    read = dict(_read_by_runs(patient)) | await read_by_the_vm(patient)
     if not read:
         raise NotLooked("None is read.")
     found = await asyncio.gather(*(_looked_up(patient, secret, reader) for secret, reader in read.items()))
@@ -124,7 +124,8 @@ def _read_by_runs(patient: Patient) -> Iterator[tuple[str, str]]:
         yield secret, "the Cloud Run job"
 
 
-async def _read_by_the_vm(patient: Patient) -> dict[str, str]:
+async def read_by_the_vm(patient: Patient) -> dict[str, str]:
+    """The secrets that its metadata name -> who reads them."""
     try:
         metadata = await patient.metadata()
     except NotLooked:

@@ -1,13 +1,13 @@
 """All checks at once. Whatever goes wrong with one of them keeps nobody from the others."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from mayfly.deploy.config import Config
-from mayfly.doctor import account, address, boot, deployment, quota, reach, rest, vm
-from mayfly.doctor.findings import Check, Finding, Level, NotLooked
+from mayfly.doctor import account, address, boot, deployment, grants, quota, reach, rest, vm
+from mayfly.doctor.findings import Check, Finding, Level, NotLooked, Trouble
 from mayfly.doctor.patient import Patient
 from mayfly.google import google_of
 from orchestrator.errors import BadUsage, MayflyError
@@ -19,11 +19,18 @@ from orchestrator.wiring import compute_endpoint, open_compute, policy_of
 CHECKS: tuple[Check, ...] = (
     account.credentials, account.project, account.apis, account.permissions, account.clock,
     vm.vm, vm.label, vm.limit, vm.restart, vm.maintenance, vm.guest_attributes, vm.account,
-    boot.script, boot.callers, boot.secrets, rest.at_rest, rest.orphans, quota.gpu_quota,
+    boot.script, boot.callers, boot.secrets, grants.vm_permissions, rest.at_rest, rest.orphans, quota.gpu_quota,
     address.address, address.user, address.cost, reach.firewall,
-    deployment.image, deployment.timeout, deployment.settings, deployment.sweeps, deployment.schedules,
+    grants.job_permissions, deployment.image, deployment.timeout, deployment.settings, deployment.sweeps,
+    deployment.schedules,
 )  # fmt: skip
 
+SETTINGS, SETTINGS_OUGHT = "settings", "All settings can be read, and go together."
+WRONG_SETTINGS = Trouble(
+    Level.FAIL,
+    "{why}",
+    "Mend them in mayfly.toml, in .env, or in the environment; `mayfly init` writes a mayfly.toml.",
+)
 _NO_MEND = "What Google says is above; mend that, and ask again."
 
 
@@ -35,10 +42,24 @@ class Examined:
     finding: Finding
 
 
-async def examine(config: Config, clock: Clock) -> list[Examined]:
-    """What all of them found, in their order. BadUsage: the settings point at Google and at an emulator."""
-    async with _patient(config, clock) as patient:
-        found = await asyncio.gather(*(_one(check, patient) for check in CHECKS))
+_SETTINGS_ARE_RIGHT = Examined(SETTINGS, Finding(Level.OK, SETTINGS_OUGHT))
+
+
+async def examine(read: Callable[[], Config], clock: Clock) -> list[Examined]:
+    """What all of them found, in their order. With wrong settings, or as nobody, there is nothing else to look at."""
+    try:
+        config = read()
+    except BadUsage as wrong:
+        return [Examined(SETTINGS, WRONG_SETTINGS.found({}, why=wrong))]
+    try:
+        async with _patient(config, clock) as patient:
+            found = await asyncio.gather(*(_one(check, patient) for check in CHECKS))
+    except BadUsage as nobody:
+        return [_SETTINGS_ARE_RIGHT, Examined(account.credentials.name, account.NOBODY.found({}, why=nobody))]
+    return [_SETTINGS_ARE_RIGHT, *_in_order(found)]
+
+
+def _in_order(found: Iterable[list[Finding]]) -> list[Examined]:
     return [
         Examined(check.name, finding) for check, findings in zip(CHECKS, found, strict=True) for finding in findings
     ]
