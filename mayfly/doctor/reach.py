@@ -35,7 +35,9 @@ NARROW = Trouble(
 
 
 @dataclass(frozen=True)
-class _Rule:
+class Rule:
+    """One that is about calls to the agent's port on the VM's network."""
+
     name: str
     priority: int
     allows: bool
@@ -51,12 +53,11 @@ async def firewall(patient: Patient) -> list[Finding]:
     listed = await patient.listed(
         Service.COMPUTE, f"projects/{patient.settings.project_id}/global/firewalls", "items", "the firewall rules"
     )
-    rules = [rule for body in listed if (rule := _rule(body, network, patient.settings.agent_port)) is not None]
+    rules = [rule for body in listed if (rule := rule_of(body, network, patient.settings.agent_port)) is not None]
     tags = set(vm.get("tags", {}).get("items", []))
     here = [rule for rule in rules if not rule.tags or rule.tags & tags]
     wanted, who = await _callers(patient)
-    open_to = _open_to(here, wanted)
-    if wanted is not None and open_to:
+    if wanted is not None and open_to(here, wanted):
         return well(f"Port {patient.settings.agent_port} is open to {who}.")
     allowed = [rule for rule in here if rule.allows]
     ranges = [str(one) for rule in allowed for one in rule.ranges]
@@ -67,7 +68,7 @@ async def firewall(patient: Patient) -> list[Finding]:
     return [_closed(patient, [rule for rule in rules if rule not in here], network, who, wanted)]
 
 
-def _closed(patient: Patient, others: list[_Rule], network: str, who: str, wanted: Range | None) -> Finding:
+def _closed(patient: Patient, others: list[Rule], network: str, who: str, wanted: Range | None) -> Finding:
     """Nobody gets through; maybe only because a tag is missing."""
     tagged = next((rule for rule in others if rule.allows), None)
     if tagged is not None:
@@ -93,17 +94,15 @@ async def _callers(patient: Patient) -> tuple[Range | None, str]:
     return ip_network(subnetwork["ipCidrRange"]), f"Cloud Run from the subnetwork {_last(name)}"
 
 
-def _open_to(rules: Iterable[_Rule], wanted: Range | None) -> bool:
+def open_to(rules: Iterable[Rule], wanted: Range) -> bool:
     """What the first rule says that is about all of these callers; Google denies where rules of one rank differ."""
-    if wanted is None:
-        return False
     for rule in sorted(rules, key=lambda rule: (rule.priority, rule.allows)):
         if any(one.version == wanted.version and wanted.subnet_of(one) for one in rule.ranges):  # type: ignore[arg-type]
             return rule.allows
     return False
 
 
-def _rule(body: Json, network: str, port: int) -> _Rule | None:
+def rule_of(body: Json, network: str, port: int) -> Rule | None:
     """The rule, if it is about calls from outside to that port on that network."""
     if body.get("disabled") or body.get("direction", "INGRESS") != "INGRESS" or _last(body["network"]) != network:
         return None
@@ -112,10 +111,10 @@ def _rule(body: Json, network: str, port: int) -> _Rule | None:
         return None
     tagged = bool(body.get("sourceTags") or body.get("sourceServiceAccounts"))
     ranges = body.get("sourceRanges") or ([] if tagged else [str(_ANYWHERE)])
-    return _Rule(
+    return Rule(
         body["name"],
         int(body.get("priority", 1000)),
-        "allowed" in body,
+        bool(body.get("allowed")),
         tuple(map(ip_network, ranges)),
         frozenset(body.get("targetTags", ())),
     )

@@ -26,7 +26,8 @@ RUN = "v2/projects/demo/locations/us-central1/jobs"
 WITH_A_GPU = {
     **VALUES,
     "vm": {**VALUES["vm"], "machine_type": "n1-standard-4", "gpu": "nvidia-tesla-t4"},
-    "job": {"secrets": {"NOTIFY_URL": "notify-url"}},
+    "schedule": [{"name": "daily", "cron": "30 6 29 2 *", "once_per": "1d"}],  # nothing may tick while a test looks
+    "sweep": {"every": "1d"},
 }
 
 
