@@ -20,6 +20,8 @@ def main() -> None:
     parser.add_argument("--forward", type=int, action="append", help=f"a port of the static IP ({AGENT_PORT})")
     parser.add_argument("--folder", type=Path, help="where the VMs' disks are")
     parser.add_argument("--seed", type=int, default=0, help="of the random latencies and ids")
+    ways = ["process", "docker"]
+    parser.add_argument("--containers", choices=ways, default="process", help="what the tasks of Cloud Run are")
     arguments = vars(parser.parse_args())
     arguments["forward"] = tuple(arguments["forward"] or [AGENT_PORT])
     try:

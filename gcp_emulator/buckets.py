@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gcp_emulator import policies
 from gcp_emulator.errors import HTML_TYPE, ApiError, invalid, missing
 from gcp_emulator.fingerprints import fingerprint
+from gcp_emulator.instances import labels_from
 from gcp_emulator.routes import Answer, Call, Json, Route
 from gcp_emulator.wire import Reply
 
@@ -29,6 +30,7 @@ class Bucket:
     project: "Project"
     created: datetime
     location: str = "US"
+    labels: dict[str, str] = field(default_factory=dict)
     objects: dict[str, "StoredObject"] = field(default_factory=dict)
     generation: int = 0  # the last that was given to an object in it: never twice, not even after a deletion
 
@@ -39,7 +41,7 @@ class Bucket:
 
     def as_json(self) -> Json:
         """Show it as the API does."""
-        return {
+        document: Json = {
             "kind": "storage#bucket",
             "id": self.name,
             "name": self.name,
@@ -57,6 +59,7 @@ class Bucket:
                 "publicAccessPrevention": "inherited",
             },
         }
+        return document | ({"labels": self.labels} if self.labels else {})
 
 
 def timestamp(moment: datetime) -> str:
@@ -95,7 +98,8 @@ def insert(world: "World", call: Call) -> Answer:
     if name in world.buckets:
         message = "Your previous request to create the named bucket succeeded and you already own it."
         raise ApiError(409, "conflict", message)
-    bucket = world.buckets[name] = Bucket(name, project, world.now, document.get("location", "US").upper())
+    location = document.get("location", "US").upper()
+    bucket = world.buckets[name] = Bucket(name, project, world.now, location, labels_from(document.get("labels") or {}))
     return bucket.as_json()
 
 

@@ -10,6 +10,8 @@ from gcp_emulator.fault_kinds import Event, Stale
 from gcp_emulator.instances import Instance
 from gcp_emulator.places import Project
 from gcp_emulator.routes import Answer, Call, Json, Route
+from gcp_emulator.run_executions import Execution
+from gcp_emulator.timing import zulu
 from gcp_emulator.wire import Reply
 
 if TYPE_CHECKING:
@@ -52,7 +54,22 @@ def state(world: "World", _call: Call) -> Answer:
             bucket.name: {name: len(stored.content) for name, stored in bucket.objects.items()}
             for bucket in world.buckets.values()
         },
+        "jobs": list(world.jobs),
+        "executions": [_execution(one) for one in list(world.executions.values())[-OPERATIONS_SHOWN:]],
+        "schedules": [one.as_json() for one in world.scheduler_jobs.values()],
         "faults": [rule.as_json() for rule in world.faults.rules],
+    }
+
+
+def _execution(execution: Execution) -> Json:
+    """Without its template: variables of a container are for who may read the job."""
+    return {
+        "name": execution.name,
+        "state": execution.state,
+        "message": execution.message,
+        "createTime": zulu(execution.created),
+        "completionTime": execution.ended and zulu(execution.ended),
+        "tasks": [{"index": task.index, "state": task.state, "attempt": task.attempt} for task in execution.tasks],
     }
 
 

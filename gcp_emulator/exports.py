@@ -17,6 +17,8 @@ from gcp_emulator.seed import (
 # gcloud puts the region before this name (us-central1-...), which nobody could resolve without a line in /etc/hosts:
 # so it is told that the emulator is its proxy, and a proxy gets the name as it is.
 GCLOUD_RUN_HOST = "run.mayfly-emulator"
+# Of the orchestrator. Tasks are processes of `mayfly` here, whatever image their job names.
+DEMO_IMAGE = f"{DEMO_REGION}-docker.pkg.dev/{DEMO_PROJECT}/mayfly/orchestrator@sha256:{'0' * 64}"
 AT_THE_ROOT = ("IAM", "CLOUDRESOURCEMANAGER", "SERVICEUSAGE", "ARTIFACTREGISTRY")
 
 
@@ -61,6 +63,7 @@ def demo_exports() -> dict[str, str]:
         "STATIC_NAME": DEMO_ADDRESS,
         "AGENT_KEY_SECRET": DEMO_SECRET,
         "STATE_URL": f"gs://{DEMO_BUCKET}",
+        "MAYFLY_IMAGE": DEMO_IMAGE,
         "CLOUDSDK_CORE_PROJECT": DEMO_PROJECT,
         "CLOUDSDK_COMPUTE_REGION": DEMO_REGION,
         "CLOUDSDK_COMPUTE_ZONE": DEMO_ZONE,

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from gcp_emulator.containers import Containers, Docker, Processes
 from gcp_emulator.emulator import AGENT_PORT, Emulator
 from gcp_emulator.latency import PROFILES, Latency, latency_from_toml
 from gcp_emulator.seed import Seed, demo_seed, empty_seed
@@ -34,6 +35,11 @@ class Options:
     forward: tuple[int, ...] = (AGENT_PORT,)
     folder: Path | None = None  # the VMs' disks; default: .mayfly/emulator-PORT here, so that second boots are warm
     seed: int = 0
+    containers: str = "process"  # what a task of Cloud Run is: a process of `mayfly`, or a container of its job's image
+
+
+class UnknownContainersError(ValueError):
+    """There is no such way to run the tasks of Cloud Run."""
 
 
 async def serve(options: Options) -> None:
@@ -49,6 +55,7 @@ async def serve(options: Options) -> None:
         forward=options.forward,
         readable=[CHECKOUT] if options.demo or options.empty else [],
         random_seed=options.seed,
+        containers=_containers(options),
     )
     async with emulator:
         sys.stderr.write(f"The emulator is at {emulator.url}/ (Ctrl-C ends it and every VM in it).\n")
@@ -60,6 +67,13 @@ def _seed(options: Options) -> Seed:
     if options.demo:
         return demo_world()
     return empty_seed() if options.empty else Seed()
+
+
+def _containers(options: Options) -> Containers:
+    ways: dict[str, type[Processes] | type[Docker]] = {"process": Processes, "docker": Docker}
+    if options.containers not in ways:
+        raise UnknownContainersError(f"--containers {options.containers}: there are {' and '.join(ways)}")
+    return ways[options.containers]()
 
 
 def demo_world(checkout: Path = CHECKOUT) -> Seed:

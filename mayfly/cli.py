@@ -148,9 +148,7 @@ def _emulator(
     latency: Annotated[
         str, typer.Option(metavar="NAME", help="How long things take: instant, brisk or realistic.")
     ] = "brisk",
-    latency_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A TOML file that changes some of them.")
-    ] = None,
+    latency_file: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML that changes some of them.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Begin with a project, a VM, a static IP and a key.")] = False,
     empty: Annotated[bool, typer.Option("--empty", help="Begin with a new project: nothing in it, no API on.")] = False,
     forward: Annotated[
@@ -160,10 +158,13 @@ def _emulator(
         Path | None, typer.Option(metavar="DIR", help="Where the VMs' disks are. Default: .mayfly/emulator-PORT.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of the random latencies and ids.")] = 0,
+    containers: Annotated[str, typer.Option(metavar="HOW", help="Cloud Run's tasks: process or docker.")] = "process",
 ) -> None:
     if context.invoked_subcommand is None:
         options = {"port": port, "latency": latency, "latency_file": latency_file, "demo": demo, "folder": folder}
-        options |= {"seed": seed, "empty": empty} | ({"forward": tuple(forward)} if forward else {})
+        options |= {"seed": seed, "empty": empty, "containers": containers} | (
+            {"forward": tuple(forward)} if forward else {}
+        )
         _serve(context, options)
 
 
@@ -171,13 +172,13 @@ def _serve(context: typer.Context, options: dict[str, Any]) -> None:
     import asyncio
 
     from gcp_emulator.latency import PROFILES, BadLatencyError
-    from gcp_emulator.serve import NoCheckoutError, Options, serve
+    from gcp_emulator.serve import NoCheckoutError, Options, UnknownContainersError, serve
 
     if options["latency"] not in PROFILES:
         context.fail(f"--latency {options['latency']}: there are {', '.join(PROFILES)}, and --latency-file.")
     try:
         asyncio.run(serve(Options(**options)))
-    except (NoCheckoutError, BadLatencyError, OSError) as error:  # a port that is taken, a file that is not there
+    except (NoCheckoutError, BadLatencyError, UnknownContainersError, OSError) as error:  # also a port that is taken
         context.fail(str(error))
 
 

@@ -103,10 +103,10 @@ def _works_on(trip: Trip) -> bool:
 
 
 def _owed(trip: Trip) -> str:
-    name = trip.run.instance
+    name, why = trip.run.instance, f" {trip.in_the_way}" if trip.in_the_way else ""
     if trip.left_on:
-        return f"{name} was not seen off: it may still be on, and cost money."
-    return f"{name} is not on because of this run, but its lease and its address were not all given back."
+        return f"{name} was not seen off: it may still be on, and cost money.{why}"
+    return f"{name} is not on because of this run, but its lease and its address were not all given back.{why}"
 
 
 def _use(trip: Trip, machine: Machine) -> VmUse:

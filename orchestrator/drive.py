@@ -144,6 +144,8 @@ async def _go_down(trip: Trip, verdict: Verdict) -> None:
                 return
             collect = collect and move is not Move.COLLECT_OUTPUT  # tried once: its failure must not keep the VM on
             await descend(move, seen, trip, verdict)
+            trip.in_the_way = ""
         except Exception as error:  # noqa: BLE001 - a bug of ours must not keep a VM on either
-            trip.tell(Note("WARNING", f"Coming down: {str(error) or repr(error)} Trying again."))
+            trip.in_the_way = str(error) or repr(error)
+            trip.tell(Note("WARNING", f"Coming down: {trip.in_the_way} Trying again."))
             await trip.world.clock.sleep(trip.world.policy.off_poll)

@@ -149,15 +149,19 @@ def _hiccup_error(c: Complaint, what: str, _: Subject) -> MayflyError:
 
 def _forbidden_error(c: Complaint, what: str, _: Subject) -> MayflyError:
     """Names the permission, for that is what one has to grant."""
-    named = re.search(rf"'((?:{_SERVICES})\.\w+(?:\.\w+)*)'", c.message)
+    named = _PERMISSION.search(c.message)
     if named is None:
         return Forbidden(f"{what}: {c.message}")
     return Forbidden(
-        f"{what}: our account lacks the permission {named[1]}. Grant it a role that has it. Google says: {c.message}"
+        f"{what}: our account lacks the permission {named[0]}. Grant it a role that has it. Google says: {c.message}"
     )
 
 
-_SERVICES = "compute|storage|secretmanager|iam|serviceusage|run|cloudscheduler|artifactregistry|resourcemanager|logging"
+# Its services call it differently: 'P', P on resource, P access to.
+_PERMISSION = re.compile(
+    r"(?<![\w.@/-])(artifactregistry|cloudscheduler|compute|iam|logging|resourcemanager|run|secretmanager|serviceusage|storage)"
+    r"\.(?!googleapis|gserviceaccount)[a-zA-Z]+\.[a-zA-Z]+"
+)
 _RESOURCE_QUOTA = r"Quota '[A-Z0-9_]+' exceeded|Limit: [\d.]+ (in region|globally)"
 
 _Error = Callable[[Complaint, str, Subject], MayflyError]
@@ -176,7 +180,7 @@ _TABLE: list[tuple[Callable[[Complaint], bool], _Error]] = [
     (_missing, lambda c, _, subject: NotFound(f"{subject.missing} Google says: {c.message}")),
     (lambda c: c.status == HTTPStatus.UNAUTHORIZED, lambda c, *_: BadUsage(f"{LOG_IN} Google says: {c.message}")),
     (
-        lambda c: c.has("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS"),
+        lambda c: c.has("ALREADY_EXISTS", "RESOURCE_ALREADY_EXISTS") or c.says("you already own it"),
         lambda c, what, _: AlreadyExists(f"{what}: {c.message}"),
     ),
     (_in_use, lambda c, what, _: BadResource(f"{what}: something else uses it. {c.message}")),

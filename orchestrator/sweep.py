@@ -222,7 +222,8 @@ class _Errand:
             self._found(taken, judge(taken, trip.world.policy))
         else:
             on = "it was not seen off: it may still be on, and cost money" if trip.left_on else "it is off"
-            self._conclude(Standing.ABANDONED, f"{self.finding.why} The clean-up was not seen done; {on}.", owed=True)
+            told = f"{self.finding.why} The clean-up was not seen done; {on}. {trip.in_the_way}".rstrip()
+            self._conclude(Standing.ABANDONED, told, owed=True)
 
     async def _what_became_of_it(self, trip: Trip, machine: Machine) -> Verdict:
         """A ledger that goes with its VM is asked while it is there."""

@@ -42,6 +42,7 @@ class Trip:
         self.lands_by = 0.0  # when it has landed, or never will: seconds on the monotonic clock
         self.attempts_before = 0  # of this run, as remembered when we claimed
         self.before_start: Machine | None = None  # as it was when we sent it
+        self.in_the_way = ""  # what the last try to come down failed with
         self.left_on = False  # by the last look the VM is on, or may come on, and is ours to stop
         self.machine: Machine | None = None  # as last seen
         self.there: Machine | None = None  # as last seen while there was one: some are made, and deleted

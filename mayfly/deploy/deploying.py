@@ -8,9 +8,9 @@ from mayfly.deploy.carry_out import Tell, bring_about, plan_of
 from mayfly.deploy.config import Config
 from mayfly.deploy.images import by_digest
 from mayfly.deploy.marks import is_described
-from mayfly.deploy.plan import Action, Step, up
-from mayfly.deploy.resource import Item
-from mayfly.deploy.run_jobs import collection, sweeper
+from mayfly.deploy.plan import Action, Step, down, up
+from mayfly.deploy.resource import Item, Resource
+from mayfly.deploy.run_jobs import collection, sweep_job, sweeper
 from mayfly.deploy.wanted import REPOSITORY, Wanted
 from orchestrator.errors import BadUsage
 from orchestrator.google_admin import GoogleAdmin, Json, Service
@@ -47,10 +47,11 @@ async def deploy(
     if unknown := sorted(values.keys() - wanted.readers().keys()):
         raise BadUsage(f"--secret {', '.join(unknown)}: mayfly.toml names no such secret, so nobody would read it.")
     resources = wanted.resources()
+    names = {resource.name for resource in resources}
+    stale: list[Resource] = [entry for entry in there.schedules if entry.name not in names]
+    stale += [] if config.sweep.enabled else [sweep_job(config, "", "")]
     steps = await plan_of(google, config.project, resources, up)
-    wanted_names = {resource.name for resource in resources}
-    stale = [entry for entry in there.schedules if entry.name not in wanted_names]
-    steps += [Step(entry.kind, entry.name, Action.REMOVE) for entry in stale]
+    steps += await plan_of(google, config.project, stale, down)
     work = any(step.does_something for step in steps)
     done = work and agreed(steps)
     if done:

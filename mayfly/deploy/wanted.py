@@ -79,9 +79,13 @@ class Wanted:
         if self._config.job.service_account is None:
             yield role(self._project, "mayflyOrchestrator", "carries runs out", self._orchestrators_permissions())
         yield role(self._project, "mayflySweeper", "finishes what dead runs left", roles.SWEEPER)
+        if self._config.settings.template:
+            yield role(self._project, "mayflyState", "keeps leases in the bucket of STATE_URL", roles.STATE)
 
     def _orchestrators_permissions(self) -> list[str]:
-        return [*roles.ORCHESTRATOR_TEMPLATE] if self._config.settings.template else [*roles.ORCHESTRATOR]
+        own = self._config.settings
+        permissions = roles.ORCHESTRATOR_TEMPLATE if own.template else roles.ORCHESTRATOR
+        return [*permissions, *(roles.RELEASE if own.address_policy is AddressPolicy.RELEASE else ())]
 
     def _grants(self) -> Iterator[Resource]:
         """On the project; and that both may act as the VM's account, on it alone."""
@@ -90,12 +94,16 @@ class Wanted:
         if own:
             granted.append(Grant(self._role("mayflyOrchestrator"), self._orchestrator))
         yield Grants(Service.PROJECTS, f"projects/{self._project}", "the project", tuple(granted))
-        acting = [Grant(_ACT_AS, who) for who in (self._sweeper, *([self._orchestrator] if own else []))]
+        acting = [Grant(_ACT_AS, who) for who in self._ours()]
         path = f"projects/{self._project}/serviceAccounts/{self._vm}"
         yield Grants(Service.IAM, path, f"the account {self._vm}", tuple(acting))
         if self._pulls_images:
             repository = self.repository()
             yield Grants(Service.REGISTRY, repository.path, f"the repository {REPOSITORY}", (Grant(_PULL, self._vm),))
+
+    def _ours(self) -> list[str]:
+        """Who touches VMs and leases; to an account of yours nothing is granted."""
+        return [self._sweeper, *([self._orchestrator] if self._config.job.service_account is None else [])]
 
     @property
     def _pulls_images(self) -> bool:
@@ -137,7 +145,10 @@ class Wanted:
         if own.static_name and own.address_policy is not AddressPolicy.RELEASE:
             yield address(self._config, own.static_name)
         if own.template and own.state_url:
-            yield bucket(self._config, own.state_url)
+            state = bucket(self._config, own.state_url)
+            yield state
+            granted = tuple(Grant(self._role("mayflyState"), who) for who in self._ours())
+            yield Grants(Service.STORAGE, state.path, f"the bucket {state.name}", granted)
             yield template(self._config, own.template, script)
         else:
             yield Instance(self._config, script)

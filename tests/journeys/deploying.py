@@ -1,5 +1,7 @@
 """What the journeys of deploys share: an empty project, and `mayfly deploy` in this process."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from mayfly.deploy.config import Config, read_config
 from mayfly.deploy.deploying import Deployed, deploy
 from mayfly.deploy.destroying import Destruction
 from mayfly.deploy.document import document
-from mayfly.deploy.plan import Action, Step
+from mayfly.deploy.plan import Step
 from mayfly.google import google_of
 from orchestrator.clock import SystemClock
 from orchestrator.settings import Settings
@@ -88,9 +90,43 @@ class Project:
             answer = await client.request(method, f"{self.emulator.url}/{path}", json=body)
             return answer.raise_for_status().json()
 
+    async def inject(self, **rule: Any) -> None:
+        """Add a fault rule; the test ends badly if it is never spent."""
+        await self.post("_emulator/faults", rule)
+
     async def vm(self) -> dict[str, Any]:
         vm: dict[str, Any] = await self.ask("compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm")
         return vm
+
+    async def emulator_is_idle(self) -> None:
+        """What was asked for is done."""
+        async with asyncio.timeout(30):
+            while self.emulator.cloud.due() is not None:
+                await asyncio.sleep(0.01)
+
+    async def holds(self) -> Counter[str]:
+        """What there is, by kind: all that a deploy can make."""
+        place = "projects/demo/locations/us-central1"
+        listings = {
+            "instances": "compute/v1/projects/demo/zones/us-central1-a/instances",
+            "addresses": "compute/v1/projects/demo/regions/us-central1/addresses",
+            "firewalls": "compute/v1/projects/demo/global/firewalls",
+            "templates": "compute/v1/projects/demo/global/instanceTemplates",
+            "disks": "compute/v1/projects/demo/zones/us-central1-a/disks",
+            "secrets": "v1/projects/demo/secrets",
+            "accounts": "v1/projects/demo/serviceAccounts",
+            "roles": "v1/projects/demo/roles",
+            "repositories": f"v1/{place}/repositories",
+            "run jobs": f"v2/{place}/jobs",
+            "schedules": f"v1/{place}/jobs",
+            "buckets": "storage/v1/b?project=demo",
+        }
+        found = {}
+        for kind, path in listings.items():
+            answer = await self.ask(path)
+            entries = [entry for value in answer.values() if isinstance(value, list) for entry in value]
+            found[kind] = sum("developer.gserviceaccount.com" not in str(entry.get("email")) for entry in entries)
+        return Counter({kind: count for kind, count in found.items() if count})
 
     def changes(self) -> list[str]:
         """The verbs of all that changed anything, oldest first."""
@@ -114,11 +150,6 @@ def _changes_something(entry: Mapping[str, Any]) -> bool:
 def done(steps: Sequence[Step]) -> list[str]:
     """What was work of these steps."""
     return [str(step) for step in steps if step.does_something]
-
-
-def left(steps: Sequence[Step]) -> list[str]:
-    """What was found, and is not ours."""
-    return [step.name for step in steps if step.action is Action.LEAVE]
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from gcp_emulator.latency import BRISK, PROFILES, REALISTIC, BadLatencyError, la
 from gcp_emulator.seed import DEMO_INSTANCE, InstanceSeed, Seed, demo_seed, seed_as_json, seed_from_json
 from gcp_emulator.wire import Boot, EraseDisk, Forward, PullPlug, Unforward
 from tests.unit.emulator.inside import ADDRESS, DEMO, VM, Inside
+from tests.unit.emulator.running_jobs import RunningJobs
 
 
 def test_the_history_tells_requests_operations_and_states_in_order():
@@ -136,3 +137,13 @@ def test_the_profiles_are_those_of_the_command_line():
     assert list(PROFILES) == ["instant", "brisk", "realistic"]
     start = [sum(bounds) for bounds in zip(REALISTIC.provisioning, REALISTIC.staging, strict=True)]
     assert start == [8, 12]
+
+
+def test_the_state_has_executions_without_what_their_containers_are_told():
+    jobs = RunningJobs(container={"env": [{"name": "KEY", "value": "a plain word"}]})
+    name = jobs.run()
+    state = jobs.inside.get("/_emulator/state")
+    [execution] = state["executions"]
+    assert (execution["name"], execution["state"], execution["completionTime"]) == (name, "RUNNING", None)
+    assert execution["tasks"] == [{"index": 0, "state": "RUNNING", "attempt": 0}]
+    assert "a plain word" not in str(state)

@@ -36,6 +36,7 @@ def mayfly(*words: str, folder: Path, **variables: str) -> subprocess.CompletedP
         (["emulator", "--", "ls"], "Only `mayfly run` and `mayfly test`"),
         (["emulator", "--latency", "slow"], "instant, brisk, realistic"),
         (["emulator", "--latency-file", "/nowhere.toml"], "No such file"),
+        (["emulator", "--containers", "podman"], "--containers podman: there are process and docker"),
     ],
 )
 def test_wrong_words_are_a_sentence_and_exit_2(tmp_path: Path, words: list[str], sentence: str) -> None:

@@ -92,9 +92,30 @@ def test_both_spellings_of_a_code_are_one(spelt: str) -> None:
     assert code_of(spelt) == "CONDITION_NOT_MET"
 
 
-def test_a_missing_permission_is_named() -> None:
-    message = "Required 'compute.instances.start' permission for 'projects/demo/zones/z/instances/gpu-vm'"
-    assert "lacks the permission compute.instances.start." in str(translate(refused(403, "forbidden", message), START))
+@pytest.mark.parametrize(
+    ("message", "permission"),
+    [
+        ("Required 'compute.instances.start' permission for 'projects/demo/zones/z/x'", "compute.instances.start"),
+        ("Permission 'run.jobs.run' denied on resource 'projects/p/x' (or it may not exist).", "run.jobs.run"),
+        (
+            "x@p.iam.gserviceaccount.com does not have storage.objects.get access to the Google Cloud Storage object.",
+            "storage.objects.get",
+        ),
+        (
+            "Permission 'iam.serviceAccounts.actAs' denied on service account x@p.iam.gserviceaccount.com.",
+            "iam.serviceAccounts.actAs",
+        ),
+    ],
+)
+def test_a_missing_permission_is_named(message: str, permission: str) -> None:
+    assert f"lacks the permission {permission}." in str(translate(refused(403, "forbidden", message), START))
+
+
+def test_an_api_that_is_not_enabled_is_told_in_googles_words() -> None:
+    message = (
+        "Compute Engine API has not been used: https://console.developers.google.com/apis/api/compute.googleapis.com/"
+    )
+    assert "lacks the permission" not in str(translate(refused(403, "accessNotConfigured", message), START))
 
 
 def test_a_missing_thing_says_which_settings_to_check() -> None:

@@ -396,7 +396,8 @@ async def test_a_vm_that_is_off_with_its_address_on_is_owed_and_said_to_be_off(s
     stage.fault(on="instances.deleteAccessConfig", times=None, reply=FORBIDDEN)
     finding = the_vm(await stage.sweep())
     assert (finding.owed, finding.status) == (True, "TERMINATED")
-    assert finding.why.endswith("The clean-up was not seen done; it is off.")
+    assert "The clean-up was not seen done; it is off. Cannot take" in finding.why
+    assert finding.why.endswith("Required permission."), "what stood in the way"
 
 
 @staged
