@@ -43,6 +43,7 @@ def deploy(
     not made by it is used as it is.
     """
     from mayfly.deploy.deploying import deploy as carry_out
+    from mayfly.deploy.plan import AS_WANTED
     from mayfly.google import google_of
     from orchestrator.clock import SystemClock
 
@@ -58,7 +59,7 @@ def deploy(
             )
 
     outcome = asyncio.run(work())
-    _say(config, outcome.steps, outcome.advice, done=outcome.done, told=agree.told, as_json=as_json)
+    _say(config, outcome.steps, outcome.advice, AS_WANTED, done=outcome.done, told=agree.told, as_json=as_json)
     return 0
 
 
@@ -90,7 +91,7 @@ def destroy(
             return await Destruction(google, SystemClock(), config).carry_out(agree, _progress)
 
     steps, done = asyncio.run(work())
-    _say(config, steps, [], done=done, told=agree.told, as_json=as_json)
+    _say(config, steps, [], "not there", done=done, told=agree.told, as_json=as_json)
     return 0
 
 
@@ -148,7 +149,14 @@ def _progress(step: "Step", number: int, count: int) -> None:
 
 
 def _say(
-    config: "Config", steps: "Sequence[Step]", advice: Sequence[str], *, done: bool, told: bool, as_json: bool
+    config: "Config",
+    steps: "Sequence[Step]",
+    advice: Sequence[str],
+    kept: str,
+    *,
+    done: bool,
+    told: bool,
+    as_json: bool,
 ) -> None:
     """On standard output: the plan if it was not carried out, what was done if it was."""
     from mayfly.deploy.plan import as_json as steps_as_json
@@ -158,6 +166,6 @@ def _say(
         said = {"project": config.project, "done": done, "steps": steps_as_json(steps), "advice": list(advice)}
         typer.echo(json.dumps(said))
         return
-    typer.echo(summary(steps, done=True) if done or told else "\n".join(in_words(steps)))
+    typer.echo(summary(steps, kept=kept, done=done) if done or told else "\n".join(in_words(steps, kept)))
     for line in advice:
         typer.echo(line)

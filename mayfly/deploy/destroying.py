@@ -40,6 +40,7 @@ class Destruction:
         steps = await plan_of(self.google, self.config.project, resources, down)
         if not (any(step.does_something for step in steps) and agreed(steps)):
             return steps, False
+        tell = _counted(tell, sum(step.does_something for step in steps))
         ticking = [one.service is Service.SCHEDULER for one in resources]
         await self._remove(resources, steps, ticking, tell)
         # A run that began while somebody was asked is live, too. From here on none begins by itself.
@@ -95,3 +96,9 @@ class Destruction:
                 f"The VM {own.instance} is there, {vm['status']}: somebody may be at work on it. Stop it, or run "
                 "`mayfly sweep` if it was forgotten; then destroy."
             )
+
+
+def _counted(tell: Tell, count: int) -> Tell:
+    """The two halves are one to who looks on."""
+    numbers = iter(range(1, count + 1))
+    return lambda step, *_: tell(step, next(numbers), count)

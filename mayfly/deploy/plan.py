@@ -20,6 +20,7 @@ class Action(StrEnum):
     LEAVE = "leave"  # somebody else made it: used as it is, and not touched
 
 
+AS_WANTED = "as it should be"
 SIGNS = {Action.MAKE: "+", Action.CHANGE: "~", Action.REMOVE: "-", Action.KEEP: " ", Action.LEAVE: "="}
 
 
@@ -58,8 +59,8 @@ def down(resource: Resource, seen: Json | None) -> Step:
     return Step(resource.kind, resource.name, Action.REMOVE if resource.is_ours(seen) else Action.LEAVE)
 
 
-def in_words(steps: Sequence[Step]) -> Iterator[str]:
-    """The plan as a diff, a line each."""
+def in_words(steps: Sequence[Step], kept: str = AS_WANTED) -> Iterator[str]:
+    """The plan as a diff, a line each; `kept` is what the rest is."""
     width = max((len(step.kind) for step in steps), default=0)
     for step in steps:
         if step.action is Action.LEAVE:
@@ -67,16 +68,17 @@ def in_words(steps: Sequence[Step]) -> Iterator[str]:
         elif step.does_something:
             yield f"{SIGNS[step.action]} {step.kind:{width}}  {step.name}"
             yield from (f"      {difference}" for difference in step.differences)
-    yield summary(steps)
+    yield summary(steps, kept=kept)
 
 
-def summary(steps: Sequence[Step], *, done: bool = False) -> str:
+def summary(steps: Sequence[Step], *, kept: str = AS_WANTED, done: bool = False) -> str:
     """12 to make, 1 to change; 5 as they should be."""
     counts = {action: sum(step.action is action for step in steps) for action in Action}
     work = [f"{counts[action]} {_word(action, done=done)}" for action in (Action.MAKE, Action.CHANGE, Action.REMOVE)
             if counts[action]]  # fmt: skip
-    kept = counts[Action.KEEP]
-    return f"{', '.join(work) or 'Nothing to do'}; {kept} {'is' if kept == 1 else 'are'} as it should be."
+    rest = counts[Action.KEEP]
+    others = [f"{rest} {'is' if rest == 1 else 'are'} {kept}"] if rest else []
+    return f"{'; '.join([', '.join(work) or 'Nothing to do', *others])}."
 
 
 def _word(action: Action, *, done: bool) -> str:
