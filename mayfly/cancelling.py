@@ -2,7 +2,8 @@
 
 A Cloud Run execution is cancelled there: Cloud Run sends it a SIGTERM, on which it stops the VM, and does not begin it
 again. Any other holder is out of our reach; its run is cancelled at the agent, in the name of the lease that it holds,
-and the holder comes down as from any run that has ended. Nothing here stops the VM: only who holds the lease may.
+and the holder comes down as from any run that has ended. So is the run of an execution that ended without coming down:
+killed, it left the job at work. Nothing here stops the VM: only who holds the lease may.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from mayfly.deploy.config import Config
 from mayfly.executions import Executions, job_of
 from mayfly.google import google_of
 from mayfly.vm_at_hand import VmAtHand, vm_at_hand
-from orchestrator.errors import AgentFault, Busy, CleanupOwed
+from orchestrator.errors import AgentFault, BadResource, Busy, CleanupOwed
 from orchestrator.lease import Lease, Phase, Remembered
 from orchestrator.policy import seconds
 from orchestrator.seen import Machine
@@ -74,6 +75,7 @@ class _Errand:
         self._config = config
         self._vm, self._lease, self._tell = vm, lease, tell
         self._how = ""
+        self._at_agent = False  # it was cancelled there
         self._waiting = False
         self._off_since: datetime | None = None
 
@@ -85,14 +87,14 @@ class _Errand:
             if lease is None or (lease.nonce != self._lease.nonce and lease.key != self._lease.key):
                 return self._come_down(machine, "its lease was given back")
             if lease.nonce != self._lease.nonce:
-                self._lease, self._how = lease, ""  # a later attempt has taken over
+                self._lease, self._how, self._at_agent = lease, "", False  # a later attempt has taken over
             if machine.off and self._let_go(machine):
                 return self._come_down(machine, "whoever cleans up next gives its lease back")
             if not lease.held(machine.seen_at):
                 raise CleanupOwed(
                     f"{lease.holder} is gone, and {machine.name} may still be on: `mayfly sweep` stops it."
                 )
-            if not self._how and lease.phase is not Phase.STOPPING:
+            if lease.phase is not Phase.STOPPING and await self._is_for_the_agent():
                 await self._cancel_at_agent(machine)
             await asyncio.sleep(_LOOK.total_seconds())
             machine = await self._vm.machine()
@@ -100,9 +102,22 @@ class _Errand:
     async def _cancel_execution(self) -> None:
         name, config = self._lease.execution, self._config
         async with google_of(config.settings) as google:
-            await Executions(google, config.project, config.job_region, job_of(name)).cancel(name)
+            try:
+                await Executions(google, config.project, config.job_region, job_of(name)).cancel(name)
+            except BadResource as over:
+                self._tell(f"The Cloud Run execution {name} cannot be cancelled (any more): {over}")
+            else:
+                self._tell(f"Run {self._lease.key}: the Cloud Run execution {name} was told to end. It comes down.")
         self._how = "execution"
-        self._tell(f"Run {self._lease.key}: the Cloud Run execution {name} was told to end. It comes down.")
+
+    async def _is_for_the_agent(self) -> bool:
+        """Its holder cannot be told, or has been, and is dead without having come down."""
+        if self._at_agent or self._how != "execution":
+            return not self._at_agent
+        name, config = self._lease.execution, self._config
+        async with google_of(config.settings) as google:
+            execution = await Executions(google, config.project, config.job_region, job_of(name)).look(name)
+        return execution.ended is not None
 
     async def _cancel_at_agent(self, machine: Machine) -> None:
         """As soon as the agent has the run; before that there is nothing that we could take hold of."""
@@ -112,8 +127,9 @@ class _Errand:
             run = greeting.run if greeting else None
             if agent is not None and run is not None and run.key == self._lease.key:
                 await agent.cancel(run, self._lease.epoch)
-                self._how = "agent"
-                self._tell(f"Run {run.key} was cancelled at its agent. {self._lease.holder} comes down.")
+                self._how, self._at_agent = self._how or "agent", True
+                then = "is gone without coming down" if self._lease.execution else "comes down"
+                self._tell(f"Run {run.key} was cancelled at its agent. {self._lease.holder} {then}.")
                 return
         except (AgentFault, Busy) as error:
             self._wait(str(error))

@@ -17,7 +17,8 @@ CLOSED = Trouble(
     "No firewall rule lets {who} reach port {port} of {instance} on the network {network}.",
     "Open it. Whoever gets through still needs a token.",
     "gcloud compute firewall-rules create mayfly-agent --project {project} --network {network} --allow tcp:{port} "
-    "--source-ranges {ranges} --target-tags {tag}",
+    "--source-ranges {ranges} --target-tags mayfly && "
+    "gcloud compute instances add-tags {instance} --zone {zone} --project {project} --tags mayfly",
 )
 NO_TAG = Trouble(
     Level.FAIL,
@@ -73,7 +74,7 @@ def _closed(patient: Patient, others: list[Rule], network: str, who: str, wanted
     tagged = next((rule for rule in others if rule.allows), None)
     if tagged is not None:
         return NO_TAG.found(patient.names, rule=tagged.name, tag=min(tagged.tags))
-    return CLOSED.found(patient.names, who=who, network=network, ranges=wanted or _ANYWHERE, tag="mayfly")
+    return CLOSED.found(patient.names, who=who, network=network, ranges=wanted or _ANYWHERE)
 
 
 async def _callers(patient: Patient) -> tuple[Range | None, str]:
@@ -85,7 +86,7 @@ async def _callers(patient: Patient) -> tuple[Range | None, str]:
     access = job["template"]["template"].get("vpcAccess", {})
     interfaces = access.get("networkInterfaces", [])
     if patient.settings.agent_reach is Reach.EXTERNAL or not interfaces:
-        return _ANYWHERE, "Cloud Run, which calls from anywhere"
+        return _ANYWHERE, "Cloud Run (it calls from anywhere)"
     name = interfaces[0].get("subnetwork") or interfaces[0].get("network", "default")
     path = f"projects/{patient.settings.project_id}/regions/{patient.config.job_region}/subnetworks/{_last(name)}"
     subnetwork = await patient.found(Service.COMPUTE, path)

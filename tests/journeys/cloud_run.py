@@ -1,5 +1,6 @@
 """The deployed job, as a deploy leaves it: its tasks are `mayfly` itself, as a process of its own."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from mayfly.deploy.config import Config
@@ -17,14 +18,14 @@ SETTINGS = {
 }
 
 
-def a_job(**task: Any) -> dict[str, Any]:
-    env = [{"name": name, "value": value} for name, value in SETTINGS.items()]
+def a_job(settings: Mapping[str, str], **task: Any) -> dict[str, Any]:
+    env = [{"name": name, "value": value} for name, value in {**SETTINGS, **settings}.items()]
     container = {"image": "us-docker.pkg.dev/demo/mayfly/mayfly", "args": ["run"], "env": env}
     return {"template": {"template": {"containers": [container], "serviceAccount": ACCOUNT, **task}}}
 
 
-async def deployed(lab: Lab, name: str = "mayfly", **task: Any) -> None:
-    await lab.post(f"{PLACE}/jobs?jobId={name}", a_job(**task))
+async def deployed(lab: Lab, settings: Mapping[str, str] | None = None, **task: Any) -> None:
+    await lab.post(f"{PLACE}/jobs?jobId=mayfly", a_job(settings or {}, **task))
 
 
 def config_of(lab: Lab, **settings: Any) -> Config:

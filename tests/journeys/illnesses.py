@@ -220,7 +220,7 @@ ILLNESSES = {
     ),
     "a closed door": Illness(
         lambda ward: ward.send(f"{COMPUTE}/global/firewalls/mayfly-agent", method="DELETE"), ("firewall", "fail"),
-        "No firewall rule lets Cloud Run, which calls from anywhere reach port 8000",
+        "No firewall rule lets Cloud Run (it calls from anywhere) reach port 8000",
     ),
     "a door for others": Illness(
         _firewall(targetTags=["web"]), ("firewall", "fail"), "to VMs with the tag web, and gpu-vm does not have it",

@@ -8,13 +8,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from gcp_emulator.knobs import Knobs
+from mayfly.cancelling import cancel
 from mayfly.cloud_logs import Line
 from mayfly.executions import deployed_executions
 from mayfly.google import google_of
 from mayfly.remote import Remote, exit_code_of
+from mayfly.standing import standing_of
+from orchestrator.errors import CleanupOwed
 from tests.journeys.cloud_run import config_of, deployed
 from tests.journeys.command import begin, heard, mayfly
-from tests.journeys.lab import Lab
+from tests.journeys.lab import Lab, a_lab
+from tests.journeys.sweeping import run_out, sweep
 
 
 @asynccontextmanager
@@ -99,3 +106,23 @@ async def test_who_looks_on_may_leave_and_come_back_and_a_cancelled_execution_co
     assert (ended.code, ended.receipt["outcome"], execution.state) == (143, "terminated", "CANCELLED")
     assert ended.notes[0]["message"].startswith("Run nightly is at work already")
     assert execution.retried == 0
+
+
+async def test_the_run_of_an_execution_that_was_killed_is_cancelled_at_its_agent_and_a_sweep_does_the_rest(
+    tmp_path: Path,
+):
+    async with a_lab(tmp_path / "disks", knobs=Knobs(cancelled_task="kill")) as lab:
+        await deployed(lab, {"LEASE_TTL": "8s"})
+        told: list[str] = []
+        async with looking_on(lab, [], []) as remote:
+            await remote.started(["run", "main:for_ever", "--key", "k"], "k", None)
+        async with asyncio.timeout(60):
+            while (greeting := (await standing_of(config_of(lab))).greeting) is None or greeting.run is None:
+                await asyncio.sleep(0.1)
+        with pytest.raises(CleanupOwed, match="is gone, and gpu-vm may still be on: `mayfly sweep` stops it"):
+            await cancel(config_of(lab), "k", told.append)
+        assert [one.split(":")[0] for one in told if "at its agent" in one], told
+        assert (await run_out(lab)).key == "k"
+        receipt = await sweep(lab)
+        assert (receipt.exit_code, [one.standing for one in receipt.findings]) == (0, ["abandoned"])
+        await lab.all_is_well()
