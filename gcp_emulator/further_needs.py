@@ -85,6 +85,10 @@ def _address(world: "World", call: Call, config: Json) -> Iterator[Need]:
         yield Need(USE_ADDRESS, same[0].key if same else address_key(project, region, str(ip)))
 
 
+def _as_another_account(world: "World", call: Call, _resource: str) -> Iterator[Need]:
+    yield acting_as(world, call.params["project"], described(world, call).get("email", "default"))
+
+
 def _as_its_account(world: "World", call: Call, _resource: str) -> Iterator[Need]:
     """Who can make a VM run what they like can have the tokens of its account."""
     vm = world.instances.get(instance_key(call.params["project"], call.params["zone"], call.params["instance"]))
@@ -142,6 +146,7 @@ MORE: Mapping[str, Further] = {
     "instances.insert": _insert,
     "instances.start": _as_its_account,
     "instances.setMetadata": _as_its_account,
+    "instances.setServiceAccount": _as_another_account,
     "instances.addAccessConfig": _add_access_config,
     "instanceTemplates.insert": _template,
     "regionInstanceTemplates.insert": _template,

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.deploy import roles
+
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs/security.md").read_text(encoding="utf-8")
 
@@ -26,10 +28,14 @@ def needed() -> set[str]:
     return {permission(*call) for text in sources for call in CALL.findall(text) if call[0] != "time"}
 
 
-def granted(role: str) -> set[str]:
-    """The permissions in the tables of that section."""
-    section = TEXT.split(f"### {role}", 1)[1].split("\n### ", 1)[0].split("\n## ", 1)[0]
-    return set(re.findall(r"`((?:compute|storage|secretmanager|iam)\.\w+\.\w+)`", section))
+def table(name: str) -> str:
+    """A list of mayfly/deploy/roles.py as docs/security.md has it: a line for each purpose, what is open in italics."""
+    rows: dict[str, list[str]] = {}
+    for permission, purpose in getattr(roles, name).items():
+        is_open = permission in roles.UNDOCUMENTED.get(name, ())
+        rows.setdefault(purpose, []).append(f"*`{permission}`*" if is_open else f"`{permission}`")
+    lines = (f"| {', '.join(permissions)} | {purpose} |" for purpose, permissions in rows.items())
+    return "\n".join([f"<!-- {name} -->", "| permission | for |", "|---|---|", *lines, ""])
 
 
 def test_every_test_that_is_named_is_there():
@@ -48,8 +54,20 @@ def test_every_threat_has_something_that_stops_it_and_a_test_that_shows_it():
     assert [row for row in threats if not row[3].strip() or "`test" not in row[4]] == []
 
 
+LISTS = [name for name in vars(roles) if re.fullmatch("[A-Z][A-Z_]+", name) and name != "UNDOCUMENTED"]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_the_page_has_the_list_that_is_deployed(name: str):
+    assert table(name) in TEXT, f"docs/security.md must have:\n{table(name)}"
+
+
+def test_the_page_has_no_other_list():
+    assert sorted(re.findall(r"<!-- (\w+) -->", TEXT)) == sorted(LISTS)
+
+
 def test_the_orchestrator_may_do_what_it_calls_and_nothing_else_of_compute_engine():
-    may = {one for one in granted("Orchestrator") if one.startswith("compute.")}
+    may = {*roles.ORCHESTRATOR, *roles.ORCHESTRATOR_TEMPLATE, *roles.RELEASE}
     calls = needed() - {"compute.instances.list", "compute.addresses.list"}  # the sweep's
     assert calls <= may
     beside = {  # asked for by Google beside the call's own permission
@@ -62,5 +80,5 @@ def test_the_orchestrator_may_do_what_it_calls_and_nothing_else_of_compute_engin
 
 @pytest.mark.parametrize("verb", ["start", "create", "addAccessConfig", "setScheduling"])
 def test_the_sweeper_can_begin_nothing(verb: str):
-    assert f"compute.instances.{verb}" not in granted("Sweeper")
-    assert f"compute.instances.{verb}" in granted("Orchestrator")
+    assert f"compute.instances.{verb}" not in roles.SWEEPER
+    assert f"compute.instances.{verb}" in {*roles.ORCHESTRATOR, *roles.ORCHESTRATOR_TEMPLATE}

@@ -92,14 +92,6 @@ SCHEDULER: Permissions = {
     "run.jobs.runWithOverrides": "with arguments or variables of its own",
 }
 
-# What Google's documentation leaves open, by table: needed in the emulator, which is strict.
-UNDOCUMENTED: Mapping[str, frozenset[str]] = {
-    "ORCHESTRATOR": frozenset({"compute.addresses.use"}),
-    "ORCHESTRATOR_TEMPLATE": frozenset({"compute.addresses.use"}),
-    "ACTING": frozenset({"iam.serviceAccounts.actAs"}),
-    "STATE": frozenset({"storage.objects.list"}),
-}
-
 
 def _each(of: str, verbs: str, why: str) -> Permissions:
     """`compute.firewalls`, "create get" -> both, for the same."""
@@ -108,25 +100,47 @@ def _each(of: str, verbs: str, why: str) -> Permissions:
 
 DEPLOYER: Permissions = {
     **_each("serviceusage.services", "list enable", "the APIs"),
-    "serviceusage.operations.get": "the APIs",
-    **_each("artifactregistry.repositories", "create get update getIamPolicy setIamPolicy", "the repository"),
+    **_each("artifactregistry.repositories", "create get update", "the repository"),
     "artifactregistry.tags.get": "which image a tag means",
     **_each("iam.serviceAccounts", "create get update getIamPolicy setIamPolicy", "the accounts"),
     "iam.serviceAccounts.actAs": "to give VM, jobs and schedules their accounts",
     **_each("iam.roles", "create get update undelete", "the custom roles"),
     **_each("resourcemanager.projects", "getIamPolicy setIamPolicy", "who has these roles"),
-    **_each("secretmanager.secrets", "create get update getIamPolicy setIamPolicy", "the secrets"),
-    **_each("secretmanager.versions", "add list", "their values, from stdin"),
-    **_each("compute.addresses", "create get setLabels", "the static IP"),
+    **_each("secretmanager.secrets", "create get getIamPolicy setIamPolicy", "the secrets"),
+    "secretmanager.versions.add": "their values, from stdin",
+    **_each("compute.addresses", "create get", "the static IP"),
+    "compute.addresses.setLabels": "its label",
     **_each("compute.instances", "create get stop setMetadata setLabels setTags", "the VM"),
-    **_each("compute.instances", "setServiceAccount setScheduling", "the VM"),
+    **_each("compute.instances", "setServiceAccount setScheduling setMachineType", "the VM"),
     "compute.disks.create": "the VM",
-    **_each("compute.subnetworks", "use useExternalIp", "the VM"),
+    "compute.subnetworks.use": "the VM",
     **_each("compute.instanceTemplates", "create get delete", "or the template"),
+    **_each("storage.buckets", "create get getIamPolicy setIamPolicy", "and the bucket of `STATE_URL`"),
     **_each("compute.firewalls", "create get update", "the firewall rule"),
     "compute.networks.updatePolicy": "the firewall rule",
     **_each("run.jobs", "create get update getIamPolicy setIamPolicy", "the jobs"),
-    **_each("cloudscheduler.jobs", "create get update pause enable", "when they run"),
+    **_each("cloudscheduler.jobs", "create get list update pause enable", "when they run"),
     **{f"compute.{scope}Operations.get": _FOLLOW for scope in ("zone", "region", "global")},
     "run.operations.get": _FOLLOW,
+}
+DESTROYER: Permissions = {
+    "run.executions.list": "to wait for runs",
+    "storage.objects.list": "to see whether a lease is left",
+    **{
+        f"{of}.delete": "the end of each"
+        for of in (
+            *("run.jobs", "cloudscheduler.jobs", "compute.instances", "compute.addresses", "compute.firewalls"),
+            *("secretmanager.secrets", "storage.buckets", "artifactregistry.repositories"),
+            *("iam.roles", "iam.serviceAccounts"),
+        )
+    },
+}
+
+# What Google's documentation leaves open, by table: needed in the emulator, which is strict.
+UNDOCUMENTED: Mapping[str, frozenset[str]] = {
+    "ORCHESTRATOR": frozenset({"compute.addresses.use"}),
+    "ORCHESTRATOR_TEMPLATE": frozenset({"compute.addresses.use"}),
+    "ACTING": frozenset({"iam.serviceAccounts.actAs"}),
+    "STATE": frozenset({"storage.objects.list"}),
+    "DEPLOYER": frozenset({"compute.addresses.setLabels"}),
 }

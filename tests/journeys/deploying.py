@@ -86,9 +86,13 @@ class Project:
             return answer.json() if answer.status_code != httpx.codes.NOT_FOUND else None
 
     async def post(self, path: str, body: Any, method: str = "POST") -> Any:
+        """As the project's owner; what it began has ended."""
         async with httpx.AsyncClient() as client:
-            answer = await client.request(method, f"{self.emulator.url}/{path}", json=body)
-            return answer.raise_for_status().json()
+            answer = (await client.request(method, f"{self.emulator.url}/{path}", json=body)).raise_for_status().json()
+        async with asyncio.timeout(60):
+            while _is_under_way(answer):
+                answer = await self.ask(_operation_path(answer))
+        return answer
 
     async def inject(self, **rule: Any) -> None:
         """Add a fault rule; the test ends badly if it is never spent."""
@@ -97,12 +101,6 @@ class Project:
     async def vm(self) -> dict[str, Any]:
         vm: dict[str, Any] = await self.ask("compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm")
         return vm
-
-    async def emulator_is_idle(self) -> None:
-        """What was asked for is done."""
-        async with asyncio.timeout(30):
-            while self.emulator.cloud.due() is not None:
-                await asyncio.sleep(0.01)
 
     async def holds(self) -> Counter[str]:
         """What there is, by kind: all that a deploy can make."""
@@ -140,6 +138,16 @@ class Project:
         assert {vm["status"] for vm in vms} <= {"TERMINATED"}, "a VM was left on"
         assert [entry for entry in self.emulator.history() if entry["kind"] == "violation"] == []
         assert (await self.ask("_emulator/faults"))["all_spent"]
+
+
+def _is_under_way(answer: Mapping[str, Any]) -> bool:
+    of_compute = answer.get("kind") == "compute#operation" and answer["status"] != "DONE"
+    return of_compute or (str(answer.get("name")).startswith("operations/") and not answer.get("done"))
+
+
+def _operation_path(operation: Mapping[str, Any]) -> str:
+    link = str(operation.get("selfLink", ""))
+    return link.partition("googleapis.com/")[2] or f"v1/{operation['name']}"
 
 
 def _changes_something(entry: Mapping[str, Any]) -> bool:

@@ -155,17 +155,45 @@ async def test_drift_is_mended_and_nothing_but_drift(project: Project) -> None:
     assert vm["labels"] == {"team": "x", "mayfly": "managed"}
 
 
+async def test_what_the_vm_is_made_of_is_mended_while_it_is_off(project: Project) -> None:
+    await project.deploy()
+    tags = {"items": ["other"], "fingerprint": (await project.vm())["tags"]["fingerprint"]}
+    await project.post(f"{INSTANCE}/setTags", tags)
+    await project.post(f"{INSTANCE}/setServiceAccount", {"email": f"mayfly-sweeper{ACCOUNTS}"})
+    project.describe(vm={**VALUES["vm"], "machine_type": "e2-standard-4"})
+    planned = await project.deploy(dry_run=True)
+    [step] = [step for step in planned.steps if step.does_something]
+    found = {difference.path: difference for difference in step.differences}
+    assert found.keys() == {"machineType", "tags.items[0]", "serviceAccounts[0].email"}
+    await project.deploy()
+    vm = await project.vm()
+    assert vm["machineType"].endswith("/e2-standard-4")
+    assert vm["tags"]["items"] == ["mayfly"]
+    assert vm["serviceAccounts"][0]["email"] == f"mayfly-vm{ACCOUNTS}"
+    assert done((await project.deploy()).steps) == []
+
+
+async def test_a_vm_that_is_on_is_not_mended_but_by_what_it_takes_while_on(project: Project) -> None:
+    await project.deploy()
+    await project.post(f"{INSTANCE}/start", {})
+    project.describe(vm={**VALUES["vm"], "metadata": {"mayfly-container-pids": "99"}})
+    await project.deploy()
+    assert metadata_of(await project.vm())["mayfly-container-pids"] == "99"
+    project.describe(vm={**VALUES["vm"], "machine_type": "e2-standard-4"})
+    with pytest.raises(StepFailed, match="is on, and its machineType can only be changed while it is off"):
+        await project.deploy()
+    await project.post(f"{INSTANCE}/stop", {})
+
+
 async def test_what_was_there_before_is_used_as_it_is_and_is_there_when_all_else_is_gone(project: Project) -> None:
     """An IP, a secret and a firewall rule by those names, and somebody's grants beside ours."""
     await project.post("v1/projects/demo/services:batchEnable", {"serviceIds": ["compute.googleapis.com"]})
     await project.post("v1/projects/demo/services/secretmanager.googleapis.com:enable", {})
-    await project.emulator_is_idle()
     await project.post(ADDRESS.rpartition("/")[0], {"name": "gpu-ip", "labels": {"mayfly": "managed"}})
     await project.post("v1/projects/demo/secrets?secretId=exchange", {"replication": {"automatic": {}}})
     mine = {"name": "mayfly-agent", "network": "global/networks/default", "allowed": [{"IPProtocol": "tcp"}]}
     await project.post(FIREWALL.rpartition("/")[0], mine)
     policy = await project.post("v3/projects/demo:getIamPolicy", {})
-    await project.emulator_is_idle()
     deployed = await project.deploy()
     left = [step.name for step in deployed.steps if step.action is Action.LEAVE]
     assert left == ["exchange", "gpu-ip", "mayfly-agent"]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gcp_emulator.seed import BadSeedError, ImageSeed, InstanceSeed, ProjectSeed, Seed, empty_seed
-from tests.unit.emulator.inside import SOME_TIME, Inside
+from tests.unit.emulator.inside import SOME_TIME, VM, Inside
 
 PROJECT = "/v1/projects/demo"
 ACCOUNTS = f"{PROJECT}/serviceAccounts"
@@ -165,3 +165,24 @@ def test_a_project_is_shown_by_both_versions_and_a_strangers_to_nobody():
     assert inside.get(PROJECT)["projectNumber"] == "123456789012"
     assert inside.get("/v3/projects/123456789012")["projectId"] == "demo"
     assert inside.refused("GET", "/v1/projects/others")[:2] == (403, "PERMISSION_DENIED")
+
+
+def test_a_vm_that_is_off_gets_another_size_and_another_account():
+    inside = Inside()
+    inside.post(f"{VM}/setMachineType", {"machineType": "zones/us-central1-a/machineTypes/g2-standard-4"})
+    inside.post(f"{VM}/setServiceAccount", {"email": VM_ACCOUNT})
+    assert inside.vm()["machineType"].endswith("/g2-standard-4")
+    assert inside.vm()["serviceAccounts"][0]["email"] == VM_ACCOUNT
+    inside.post(f"{VM}/setServiceAccount", {})
+    assert "serviceAccounts" not in inside.vm()
+    inside.post(f"{VM}/start")
+    body = {"machineType": "zones/us-central1-a/machineTypes/e2-medium"}
+    assert inside.refused("POST", f"{VM}/setMachineType", body)[:2] == (400, "resourceNotReady")
+
+
+def test_tags_are_replaced_by_whoever_read_them_last():
+    inside = Inside()
+    change = {"items": ["mayfly"], "fingerprint": inside.vm()["tags"]["fingerprint"]}
+    inside.post(f"{VM}/setTags", change)
+    assert inside.vm()["tags"]["items"] == ["mayfly"]
+    assert inside.refused("POST", f"{VM}/setTags", change)[:2] == (412, "conditionNotMet")
