@@ -139,7 +139,7 @@ def opened(world: "World", call: Call | None, target: Target, kind: str = "") ->
     name = f"operation-{millis}-{tail[:13]}-{tail[13:21]}-{tail[21:29]}"
     if call is None:
         name = f"systemevent-{millis}-{tail[:13]}-{tail[13:21]}-{tail[21:29]}"
-    operation = Operation(name, number, kind, target.key, target.id, world.now, user=_user(call))
+    operation = Operation(name, number, kind, target.key, target.id, world.now, user=user_of(call))
     if call:
         _bind(world, operation, call)
     world.operations[operation.key] = operation
@@ -147,7 +147,8 @@ def opened(world: "World", call: Call | None, target: Target, kind: str = "") ->
     return operation
 
 
-def _user(call: Call | None) -> str:
+def user_of(call: Call | None) -> str:
+    """Name who asks; without a call it is Google itself."""
     return (call.principal or USER) if call else SYSTEM
 
 

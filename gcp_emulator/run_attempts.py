@@ -147,6 +147,13 @@ def cancel(world: "World", execution: Execution, *, at_once: bool = False) -> No
     _conclude(world, execution)
 
 
+def forget(world: "World", execution: Execution) -> None:
+    """Take it away; what runs of it ends at once, and is not heard of again."""
+    cancel(world, execution, at_once=True)
+    del world.executions[execution.name]
+    world.moved(f"executions/{execution.id}", execution.state.value, "DELETED")
+
+
 def task_says(world: "World", name: str, event: TaskEvent) -> None:
     """Take in what an attempt printed, or how it ended. What comes too late changes nothing."""
     execution = world.executions.get(name.rpartition("/tasks/")[0])

@@ -48,9 +48,7 @@ def delete(world: "World", call: Call) -> Answer:
     execution = _find(world, call)
     operation = run_operations.opened(world, "Execution", execution, lambda: "")
     if not call.flag("validateOnly"):
-        run_attempts.cancel(world, execution, at_once=True)
-        del world.executions[execution.name]
-        world.changes += 1
+        run_attempts.forget(world, execution)
     return operation.as_json()
 
 

@@ -83,7 +83,6 @@ class Execution:
     template: Json  # as the job had it then, with the overrides of this run
     labels: dict[str, str]
     annotations: dict[str, str]
-    generation: int  # of the job
     tasks: list[Task] = field(default_factory=list)
     state: State = State.PENDING
     cancelling: bool = False

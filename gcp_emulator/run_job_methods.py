@@ -4,8 +4,9 @@ import re
 from typing import TYPE_CHECKING
 
 from gcp_emulator import policies, run_attempts, run_operations
+from gcp_emulator.enum_numbers import named
 from gcp_emulator.errors import RpcError
-from gcp_emulator.operations import USER
+from gcp_emulator.operations import user_of
 from gcp_emulator.routes import Answer, Call, Json, Route
 from gcp_emulator.run_executions import Execution, State
 from gcp_emulator.run_jobs import Job
@@ -21,24 +22,26 @@ SUFFIX_LETTERS, SUFFIX_LENGTH = "bcdfghjklmnpqrstvwxz2456789", 5
 
 def create(world: "World", call: Call) -> Answer:
     """Make a job."""
-    job = new_job(world, f"{place_of(world, call).name}/jobs/{call.query.get('jobId', '')}", call.document())
+    name = f"{place_of(world, call).name}/jobs/{call.query.get('jobId', '')}"
+    job = new_job(world, call, name, named(call.document()))
     check_new(world, job)
     return _written(world, call, job)
 
 
 def patch(world: "World", call: Call) -> Answer:
     """Put another template, labels and annotations in the place of those that are there."""
-    given = call.document()
+    given = named(call.document())
     name = f"{place_of(world, call).name}/jobs/{call.params['job']}"
     if name not in world.jobs and call.flag("allowMissing"):
-        return _written(world, call, new_job(world, name, given))
-    return _written(world, call, changed(world, find(world, call), given))
+        return _written(world, call, new_job(world, call, name, given))
+    return _written(world, call, changed(world, call, find(world, call), given))
 
 
-def new_job(world: "World", name: str, given: Json) -> Job:
+def new_job(world: "World", call: Call, name: str, given: Json) -> Job:
     """Read a job from what was sent; it exists only once it is put into the world."""
     account = world.projects[name.split("/")[1]].service_account
-    job = Job(name, world.new_uid(), world.now, USER, execution_template(given.get("template") or {}, account))
+    template = execution_template(given.get("template") or {}, account)
+    job = Job(name, world.new_uid(), world.now, user_of(call), user_of(call), template)
     _describe(job, given)
     return job
 
@@ -51,11 +54,12 @@ def check_new(world: "World", job: Job) -> None:
         raise RpcError(409, f"Resource '{job.id}' already exists.")
 
 
-def changed(world: "World", job: Job, given: Json) -> Job:
+def changed(world: "World", call: Call, job: Job, given: Json) -> Job:
     """Read what is to be in the place of a job."""
     check_etag(job, given.get("etag"))
-    new = new_job(world, job.name, given)
-    new.uid, new.created, new.generation, new.updated = job.uid, job.created, job.generation + 1, world.now
+    new = new_job(world, call, job.name, given)
+    new.uid, new.created, new.creator = job.uid, job.created, job.creator
+    new.generation, new.updated = job.generation + 1, world.now
     new.executions_made, new.latest = job.executions_made, job.latest
     return new
 
@@ -116,8 +120,7 @@ def remove(world: "World", job: Job) -> None:
     """Take it away, and its policy."""
     policies.forget(world, job.name)
     for execution in [one for one in world.executions.values() if one.job == job.name]:
-        run_attempts.cancel(world, execution, at_once=True)
-        del world.executions[execution.name]
+        run_attempts.forget(world, execution)
     del world.jobs[job.name]
     world.changes += 1
 
@@ -126,20 +129,20 @@ def run(world: "World", call: Call) -> Answer:
     """Start an execution. The operation is done when that is over."""
     job, given = find(world, call), call.document()
     check_etag(job, given.get("etag"))
-    execution = prepared(world, job, given.get("overrides") or {})
+    execution = prepared(world, call, job, given.get("overrides") or {})
     if given.get("validateOnly"):
         return run_operations.opened(world, "Execution", execution, lambda: "").as_json()
     start(world, job, execution)
     return run_operations.opened(world, "Execution", execution, lambda: _failure(execution)).as_json()
 
 
-def prepared(world: "World", job: Job, overrides: Json) -> Execution:
+def prepared(world: "World", call: Call, job: Job, overrides: Json) -> Execution:
     """Read what one run will be; nothing of it has begun."""
     template = overridden(job.template, overrides)
     suffix = "".join(world.random.choice(SUFFIX_LETTERS) for _ in range(SUFFIX_LENGTH))
     labels, annotations = dict(job.template.get("labels") or {}), dict(job.template.get("annotations") or {})
     name = f"{job.name}/executions/{job.id}-{suffix}"
-    return Execution(name, world.new_uid(), world.now, USER, template, labels, annotations, job.generation)
+    return Execution(name, world.new_uid(), world.now, user_of(call), template, labels, annotations)
 
 
 def start(world: "World", job: Job, execution: Execution) -> None:

@@ -17,6 +17,7 @@ class Job:
     uid: str
     created: datetime
     creator: str
+    modifier: str  # who wrote it last
     template: Json  # ExecutionTemplate of the v2 API, with all defaults
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class Job:
             "createTime": zulu(self.created),
             "updateTime": zulu(self.changed_at),
             "creator": self.creator,
-            "lastModifier": self.creator,
+            "lastModifier": self.modifier,
             "launchStage": self.launch_stage,
             "template": self.template,
             "terminalCondition": {"type": "Ready", "state": state, "lastTransitionTime": zulu(self.changed_at)},

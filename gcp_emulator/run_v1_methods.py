@@ -35,9 +35,8 @@ DONE = {"status": "Success"}
 def create_job(world: "World", call: Call) -> Answer:
     """Make a job."""
     given = call.document()
-    job = new_job(
-        world, f"{_place(world, call)}/jobs/{(given.get('metadata') or {}).get('name', '')}", job_from_v1(given)
-    )
+    identifier = (given.get("metadata") or {}).get("name", "")
+    job = new_job(world, call, f"{_place(world, call)}/jobs/{identifier}", job_from_v1(given))
     check_new(world, job)
     if not call.query.get("dryRun"):
         put(world, job)
@@ -46,7 +45,7 @@ def create_job(world: "World", call: Call) -> Answer:
 
 def replace_job(world: "World", call: Call) -> Answer:
     """Put another job in its place."""
-    job = changed(world, _job(world, call), job_from_v1(call.document()))
+    job = changed(world, call, _job(world, call), job_from_v1(call.document()))
     if not call.query.get("dryRun"):
         put(world, job)
     return job_as_v1(world, job)
@@ -72,7 +71,7 @@ def delete_job(world: "World", call: Call) -> Answer:
 def run_job(world: "World", call: Call) -> Answer:
     """Start an execution."""
     job = _job(world, call)
-    execution = prepared(world, job, overrides_from_v1(call.document().get("overrides") or {}))
+    execution = prepared(world, call, job, overrides_from_v1(call.document().get("overrides") or {}))
     start(world, job, execution)
     return execution_as_v1(world, execution)
 
@@ -102,10 +101,7 @@ def cancel_execution(world: "World", call: Call) -> Answer:
 
 def delete_execution(world: "World", call: Call) -> Answer:
     """Take an execution away."""
-    execution = _execution(world, call)
-    run_attempts.cancel(world, execution, at_once=True)
-    del world.executions[execution.name]
-    world.changes += 1
+    run_attempts.forget(world, _execution(world, call))
     return DONE
 
 

@@ -22,7 +22,7 @@ LOCATION, JOB_LABEL, EXECUTION_LABEL = (
 ENVIRONMENTS = {"gen1": "EXECUTION_ENVIRONMENT_GEN1", "gen2": "EXECUTION_ENVIRONMENT_GEN2"}
 ENVIRONMENT = "run.googleapis.com/execution-environment"
 CLIENT = {"run.googleapis.com/client-name": "client", "run.googleapis.com/client-version": "clientVersion"}
-CREATOR = "run.googleapis.com/creator"
+CREATOR, UPDATED = "run.googleapis.com/creator", "run.googleapis.com/lastUpdatedTime"
 OURS = ("run.googleapis.com/", "cloud.googleapis.com/", "serving.knative.dev/")  # fields of their own in v2
 REASONS = {"NON_ZERO_EXIT_CODE": "NonZeroExitCode", "CANCELLED": "Cancelled"}
 STATUS = {"CONDITION_SUCCEEDED": "True", "CONDITION_FAILED": "False"}
@@ -33,12 +33,12 @@ STATUS = {"CONDITION_SUCCEEDED": "True", "CONDITION_FAILED": "False"}
 
 def job_as_v1(world: "World", job: Job) -> Json:
     """Show a job."""
-    annotations = {CREATOR: job.creator, "run.googleapis.com/lastModifier": job.creator}
+    annotations = {CREATOR: job.creator, "run.googleapis.com/lastModifier": job.modifier}
     annotations |= {name: job.client[field] for name, field in CLIENT.items() if field in job.client}
     metadata = _metadata(world, job.name, "jobs", job.uid, job.created)
     metadata["generation"] = job.generation
     metadata["resourceVersion"] = job.etag.strip('"')
-    metadata["labels"] |= job.labels
+    metadata["labels"] |= {UPDATED: zulu(job.changed_at), **job.labels}
     metadata["annotations"] = {**annotations, **job.annotations}
     ready = "True" if job.ready else "Unknown"
     status: Json = {

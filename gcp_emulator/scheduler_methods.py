@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gcp_emulator.cron import BadScheduleError, next_tick
+from gcp_emulator.enum_numbers import named
 from gcp_emulator.errors import RpcError
 from gcp_emulator.routes import Answer, Call, Json, Route
 from gcp_emulator.run_places import place_of
@@ -33,7 +34,7 @@ FIELDS = ("description", "schedule", "timeZone", "httpTarget", "retryConfig", "a
 
 def create(world: "World", call: Call) -> Answer:
     """Make a job; it is enabled."""
-    place, given = place_of(world, call), call.document()
+    place, given = place_of(world, call), named(call.document())
     name = given.get("name") or f"{place.name}/jobs/{world.new_id()}"
     prefix = f"{place.name}/jobs/"
     if not name.startswith(prefix) or not ID.fullmatch(name.removeprefix(prefix)):
@@ -47,7 +48,7 @@ def create(world: "World", call: Call) -> Answer:
 
 def patch(world: "World", call: Call) -> Answer:
     """Change what the mask names, or all that is given."""
-    job, given = _find(world, call), call.document()
+    job, given = _find(world, call), named(call.document())
     mask = call.query.get("updateMask") or ",".join(name for name in FIELDS if name in given)
     document = {name: value for name, value in job.as_json().items() if name in FIELDS}
     for path in [_camel(one).split(".") for one in mask.split(",") if one]:

@@ -17,6 +17,7 @@ from gcp_emulator.knobs import Knobs
 from gcp_emulator.seed import ProjectSeed, SecretSeed, Seed
 from tests.contract.cloud_run import CloudRun, python
 from tests.engines import TestEngine
+from tests.tools import required_tool
 
 ACCOUNT = "orchestrator@demo.iam.gserviceaccount.com"
 DEFAULT = "123456789012-compute@developer.gserviceaccount.com"
@@ -151,7 +152,8 @@ asyncio.run(main())
 
 @pytest.fixture
 async def docker(engine: TestEngine) -> AsyncIterator[CloudRun]:
-    containers = Docker(command=("docker", "--host", engine.url))
+    command = required_tool("docker", "apt-get install docker-cli (or docker.io, where that has it)")
+    containers = Docker(command=(command, "--host", engine.url))
     async with (
         Emulator(seed=WORLD, containers=containers) as emulator,
         httpx.AsyncClient(base_url=emulator.url) as http,

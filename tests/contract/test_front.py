@@ -174,3 +174,18 @@ def test_a_reply_must_have_the_fields_that_are_always_there() -> None:
 
 def test_an_error_body_needs_a_reason() -> None:
     assert defect(Reply(404, b'{"error": {"code": 404, "message": "no"}}', {}), _ASKED, _INSTANCES_GET)
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "http://evil.example:8475", "null", "http://127.0.0.1.evil.example"]
+)
+def test_a_page_of_somebody_elses_can_make_a_browser_ask_nothing(http: httpx.Client, origin: str) -> None:
+    container = {"image": "x", "command": ["true"]}
+    body = json.dumps({"template": {"template": {"containers": [container]}}})
+    jobs = f"/v2/projects/{PROJECT}/locations/us-central1/jobs"
+    sent = {"Origin": origin, "Content-Type": "text/plain"}  # what a page may send without asking first
+    assert http.post(f"{jobs}?jobId=evil", content=body, headers=sent).status_code == 403
+    assert http.post("/_emulator/reset", headers=sent).status_code == 403
+    assert http.get(jobs).json() == {}
+    own = {"Origin": str(http.base_url).rstrip("/")}
+    assert http.post(f"{jobs}?jobId=ours", content=body, headers=own).status_code == 200

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gcp_emulator.seed import caller_email
 from tests.contract.test_gcloud import _refused as refused
 from tests.contract.test_gcloud import _told as told
 from tests.contract.world import PAYLOAD, PROJECT, SECRET, Running
@@ -13,7 +14,7 @@ from tests.contract.world import PAYLOAD, PROJECT, SECRET, Running
 Gcloud = Callable[..., subprocess.CompletedProcess[str]]
 JOBS = ("run", "jobs")
 HERE = "--location=us-central1"
-ACCOUNT = "scheduler@demo.iam.gserviceaccount.com"
+ACCOUNT = caller_email(PROJECT)  # who owns this world
 URI = f"https://us-central1-run.googleapis.com/apis/run.googleapis.com/v1/namespaces/{PROJECT}/jobs/mayfly:run"
 # It says what it was given, and ends as it was told; to `wait` it waits for SIGTERM.
 SCRIPT = 'echo "got $KEY and $*"; test "$1" = wait && { trap "exit 143" TERM; sleep 600 & wait; }; exit "${1:-0}"'

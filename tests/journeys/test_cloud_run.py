@@ -199,7 +199,7 @@ async def test_a_task_past_its_timeout_brings_the_vm_down_and_says_143(mayfly: D
     [execution] = await mayfly.over()
     result = await mayfly.run.result(execution)
     assert result["status"]["message"] == "The configured timeout was reached."
-    if mayfly.attempts == [(0, None, 15)]:  # told so before Python had begun
+    if mayfly.attempts[0][1] is None:  # told so before Python could heed
         assert mayfly.starts() == 0
     else:
         assert mayfly.attempts == [(0, 143, None)]

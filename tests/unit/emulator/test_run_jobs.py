@@ -88,6 +88,8 @@ def test_a_deleted_job_takes_its_executions_along():
     assert jobs.inside.get(f"{PLACE}/jobs") == {}
     assert jobs.inside.get(f"{PLACE}/jobs/-/executions") == {}
     jobs.ends(order, signal=9)  # comes too late for anybody
+    execution = order.task.split("/")[-3]
+    assert jobs.inside.states(f"executions/{execution}") == ["RUNNING", "DELETED"]
 
 
 def test_a_project_may_be_named_by_its_number():
