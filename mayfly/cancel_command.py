@@ -2,7 +2,6 @@
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
 import json
-import os
 import sys
 from typing import Annotated
 
@@ -29,10 +28,10 @@ def cancel(
 
     from mayfly.audience import audience
     from mayfly.cancelling import cancel as carry_out
-    from mayfly.deploy.config import read_config
+    from mayfly.configured import configured
     from orchestrator.events import Note
 
-    config = read_config(os.environ, project_id=project, zone=zone, instance=instance)
+    config = configured(project_id=project, zone=zone, instance=instance)
     with audience(config.settings, panel_follows=True) as tell:
         cancelled = asyncio.run(carry_out(config, key, lambda said: tell(Note("INFO", said))))
     if as_json or not sys.stdout.isatty():

@@ -1,7 +1,6 @@
 """`mayfly doctor`: what would go wrong, and what mends it."""
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
-import os
 import sys
 from typing import Annotated
 
@@ -24,13 +23,13 @@ def doctor(
 
     from rich.console import Console
 
-    from mayfly.deploy.config import read_config
+    from mayfly.configured import configured
     from mayfly.doctor.examine import examine
     from mayfly.doctor.report import as_lines, as_one_line, exit_code
     from orchestrator.clock import SystemClock
 
     flags = {"project_id": project, "zone": zone, "instance": instance}
-    examined = asyncio.run(examine(lambda: read_config(os.environ, **flags), SystemClock()))
+    examined = asyncio.run(examine(lambda: configured(**flags), SystemClock()))
     if as_json or not sys.stdout.isatty():
         typer.echo(as_one_line(examined))
     else:

@@ -1,7 +1,6 @@
 """`mayfly logs`: what a run printed, from wherever it is now."""
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -30,9 +29,9 @@ def logs(
     """
     import asyncio
 
-    from mayfly.deploy.config import read_config
+    from mayfly.configured import configured
     from mayfly.logs import local_log, remote_log
 
-    config = read_config(os.environ, project_id=project, zone=zone, instance=instance, out=out)
+    config = configured(project_id=project, zone=zone, instance=instance, out=out)
     asyncio.run((remote_log if remote else local_log)(config, key, follow=follow))
     return 0

@@ -1,7 +1,6 @@
 """`mayfly run` and `mayfly test`: the same options for both, for the one rehearses the other."""
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -103,12 +102,12 @@ def _carry_out(flags: dict[str, Any], wanted: dict[str, Any], *, as_json: bool) 
 
 
 def _carry_out_remote(flags: dict[str, Any], wanted: dict[str, Any], *, as_json: bool) -> int:
-    from mayfly.deploy.config import read_config
+    from mayfly.configured import configured
     from mayfly.order import read_order
     from mayfly.remote_run import RemoteOrder, carry_out_remote
 
     order = read_order(**wanted)
-    config = read_config(os.environ, **flags)
+    config = configured(**flags)
     names = {name: "project" if name == "project_id" else name.replace("_", "-") for name in flags}
     given = {names[name]: value for name, value in flags.items() if name != "cloud_run_job"}
     return carry_out_remote(config, RemoteOrder(order, wanted["job"], wanted["command"], given), as_json=as_json)

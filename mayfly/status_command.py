@@ -1,7 +1,6 @@
 """`mayfly status`: how things stand, for a person or as JSON."""
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
-import os
 import sys
 from typing import Annotated
 
@@ -21,11 +20,11 @@ def status(
     """
     import asyncio
 
-    from mayfly.deploy.config import read_config
+    from mayfly.configured import configured
     from mayfly.standing import standing_of
     from mayfly.status_view import as_lines, as_one_line
 
-    config = read_config(os.environ, project_id=project, zone=zone, instance=instance)
+    config = configured(project_id=project, zone=zone, instance=instance)
     standing = asyncio.run(standing_of(config))
     if as_json or not sys.stdout.isatty():
         typer.echo(as_one_line(standing, config.settings))

@@ -1,5 +1,6 @@
 """The Cloud Run job, the sweeper beside it, and the Scheduler's entries that start them."""
 
+import re
 from datetime import timedelta
 
 from mayfly.deploy.run_jobs import sweeper
@@ -7,7 +8,7 @@ from mayfly.doctor.findings import Finding, Level, NotLooked, Trouble, check, we
 from mayfly.doctor.patient import Patient
 from mayfly.ticks import Tick
 from orchestrator.errors import NotFound
-from orchestrator.google_admin import Json
+from orchestrator.google_admin import Json, Service
 from orchestrator.spans import written
 
 BY_TAG = Trouble(
@@ -15,6 +16,12 @@ BY_TAG = Trouble(
     "The Cloud Run job {name} names its image by a tag, {image}: what runs tomorrow may be another one than today.",
     "Deploy it by digest: `mayfly deploy` looks up the one that the tag stands for now.",
     "mayfly deploy --image {image}",
+)
+GONE = Trouble(
+    Level.FAIL,
+    "The image of the Cloud Run job {job} is not in Artifact Registry (any more): {image}. No run of it begins.",
+    "Push one, and deploy that.",
+    "mayfly deploy --image {name}:latest",
 )
 NOT_ONE = Trouble(
     Level.WARN,
@@ -66,15 +73,19 @@ ELSEWHERE = Trouble(
     "Deploy again, or delete it.",
     "gcloud scheduler jobs delete {name} --location {job_region} --project {project}",
 )
+_STORED = r"([a-z0-9-]+)-docker\.pkg\.dev/([^/]+)/([^/]+)/(.+@sha256:[0-9a-f]{64})"
 _NAMED = ("PROJECT_ID", "ZONE", "INSTANCE", "TEMPLATE", "STATIC_NAME")  # what decides which VM it is
 
 
-@check("job-image", BY_TAG, NOT_ONE)
+@check("job-image", BY_TAG, GONE, NOT_ONE)
 async def image(patient: Patient) -> list[Finding]:
-    """The Cloud Run job runs one image and no other: it is named by digest, and the sweeper's is the same."""
+    """The Cloud Run job runs one image and no other: named by digest, in the registry, and the sweeper's as well."""
     own = _image(await patient.deployed_job())
     if "@sha256:" not in own:
         return [BY_TAG.found(patient.names, name=patient.config.job.name, image=own)]
+    stored = re.fullmatch(_STORED, own)
+    if stored is not None and await patient.found(Service.REGISTRY, _resource(stored)) is None:
+        return [GONE.found(patient.names, image=own, name=own.partition("@")[0])]
     beside = await patient.job(sweeper(patient.config))
     if beside is not None and _image(beside) != own:
         return [NOT_ONE.found(patient.names, other=_image(beside), image=own)]
@@ -153,6 +164,12 @@ def _next(tick: Tick) -> str:
 
 def _image(job: Json) -> str:
     return str(_task(job)["containers"][0]["image"])
+
+
+def _resource(stored: re.Match[str]) -> str:
+    location, project, repository, image = stored.groups()
+    where = f"projects/{project}/locations/{location}/repositories/{repository}"
+    return f"{where}/dockerImages/{image.replace('/', '%2F')}"
 
 
 def _task(job: Json) -> Json:

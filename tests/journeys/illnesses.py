@@ -235,6 +235,9 @@ ILLNESSES = {
     "an image by tag": Illness(
         lambda ward: ward.job(_image_by_tag), ("job-image", "warn"), "names its image by a tag",
     ),
+    "an image that is gone": Illness(
+        lambda ward: ward.job(_other_image), ("job-image", "fail"), "is not in Artifact Registry (any more)",
+    ),
     "two images": Illness(
         lambda ward: ward.job(_other_image, "mayfly-sweep"), ("job-image", "warn"), "runs another image than the job",
     ),

@@ -20,6 +20,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.google_credentials import SCOPE
 from orchestrator.settings import Settings
 from tests.contract.wires import Asked, passed_on, serving
+from tests.journeys.deploying import IMAGE
 from tests.journeys.illnesses import ILLNESSES, SCHEDULER
 from tests.journeys.lab import CHECKOUT
 from tests.journeys.ward import COMPUTE, RUN, Ward, a_ward, write_config
@@ -37,6 +38,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
         patch.chdir(folder)
         write_config(folder)
         ward.deploy()
+        ward.send("_emulator/images", {"uri": IMAGE})
         yield ward
 
 
