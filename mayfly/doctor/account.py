@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable
 
-from mayfly.deploy.apis import NEEDED
-from mayfly.deploy.roles import ACTING, KEY, ORCHESTRATOR, ORCHESTRATOR_TEMPLATE, STATE
+from mayfly.deploy.apis import NEEDED, is_enabled
+from mayfly.deploy.roles import ACTING, KEY, ORCHESTRATOR, ORCHESTRATOR_TEMPLATE, RELEASE, STATE
 from mayfly.doctor.findings import Finding, Level, NotLooked, Trouble, check, well
 from mayfly.doctor.patient import Patient
 from orchestrator.errors import BadUsage
 from orchestrator.google_admin import Json, Service
 from orchestrator.google_errors import Subject
-from orchestrator.lease import STATE_URL
+from orchestrator.lease import STATE_URL, AddressPolicy
 from orchestrator.policy import seconds
-from orchestrator.settings import Auth
+from orchestrator.settings import Auth, Settings
 
 _SKEW = seconds(30)  # tokens and certificates are valid from a little before they were made
 
@@ -73,12 +73,10 @@ async def project(patient: Patient) -> list[Finding]:
 async def apis(patient: Patient) -> list[Finding]:
     """Every API that is needed is enabled."""
     enabled = await patient.enabled()
-    if enabled is None:
-        raise NotLooked("We may not list the project's APIs (serviceusage.services.list).")
     needed = {_host(Service.COMPUTE)}
     if patient.settings.auth is Auth.API_KEY or patient.config.vm.secrets or patient.config.job.secrets:
         needed.add(_host(Service.SECRETS))
-    if _host(Service.RUN) in enabled and await patient.job(patient.config.job.name) is not None:
+    if is_enabled(Service.RUN, enabled) and await patient.job(patient.config.job.name) is not None:
         needed |= set(NEEDED)
     if missing := sorted(needed - set(enabled)):
         return [NOT_ENABLED.found(patient.names, apis=" ".join(missing))]
@@ -99,12 +97,17 @@ async def clock(patient: Patient) -> list[Finding]:
     return [SKEWED.found(patient.names, seconds=round(ahead.total_seconds()), direction=direction)]
 
 
+def duties(settings: Settings) -> set[str]:
+    """What a run needs to be allowed on the project."""
+    role = ORCHESTRATOR if settings.template is None else ORCHESTRATOR_TEMPLATE
+    return {*role, *(RELEASE if settings.address_policy is AddressPolicy.RELEASE else ())}
+
+
 @check("permissions", LACKS, LACKS_HERE)
 async def permissions(patient: Patient) -> list[Finding]:
     """We may do all that a run takes."""
-    role = ORCHESTRATOR if patient.settings.template is None else ORCHESTRATOR_TEMPLATE
     where = f"projects/{patient.settings.project_id}"
-    lacking = [(where, await _lacking(patient, Service.PROJECTS, where, role))]
+    lacking = [(where, await _lacking(patient, Service.PROJECTS, where, duties(patient.settings)))]
     if (account := await _account(patient)) is not None:
         path = f"projects/-/serviceAccounts/{account}"
         lacking.append((account, await _lacking(patient, Service.IAM, path, ACTING)))

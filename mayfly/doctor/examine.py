@@ -80,7 +80,8 @@ async def _patient(config: Config, clock: Clock) -> AsyncIterator[Patient]:
     endpoint = compute_endpoint(config.settings)
     async with google_of(config.settings, policy) as google:
         compute = await asyncio.to_thread(open_compute, config.settings, policy, clock)
-        project = await asyncio.to_thread(open_project, config.project, policy, clock, endpoint)
+        host = config.settings.gce_metadata_host
+        project = await asyncio.to_thread(open_project, config.project, policy, clock, endpoint, metadata_host=host)
         try:
             yield Patient(config, policy, clock, google=google, compute=compute, inventory=project.inventory)
         finally:

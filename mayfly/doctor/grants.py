@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Iterable
 
-from mayfly.deploy.roles import ACTING, ORCHESTRATOR, ORCHESTRATOR_TEMPLATE, VM
+from mayfly.deploy.roles import ACTING, VM
+from mayfly.doctor.account import duties
 from mayfly.doctor.boot import read_by_the_vm
 from mayfly.doctor.findings import Finding, Level, NotLooked, Trouble, check, well
 from mayfly.doctor.patient import Patient
@@ -32,9 +33,8 @@ async def job_permissions(patient: Patient) -> list[Finding]:
     """The account of the Cloud Run job may do all that a run takes."""
     job = await patient.deployed_job()
     account = str(job["template"]["template"].get("serviceAccount", ""))
-    role = ORCHESTRATOR if patient.settings.template is None else ORCHESTRATOR_TEMPLATE
     where = f"projects/{patient.settings.project_id}"
-    lacking = [(where, await _lacking(patient, account, role, []))]
+    lacking = [(where, await _lacking(patient, account, duties(patient.settings), []))]
     if accounts := (await patient.vm()).get("serviceAccounts"):
         acts_as = f"projects/-/serviceAccounts/{accounts[0]['email']}"
         own = (Service.IAM, f"{acts_as}:getIamPolicy")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from mayfly.deploy.apis import Apis
+from mayfly.deploy.apis import Apis, is_enabled
 from mayfly.deploy.config import Config
 from mayfly.deploy.run_jobs import collection, sweeper
 from mayfly.deploy.vm_body import metadata_of, orchestrator_email
@@ -59,16 +59,20 @@ class Patient:
             "orchestrator": orchestrator_email(self.config),
         }
 
-    async def enabled(self) -> list[str] | None:
-        """The APIs that are enabled; None if we may not know."""
+    async def enabled(self) -> list[str]:
+        """The APIs that are enabled. Forbidden, NotFound."""
 
-        async def look() -> list[str] | None:
-            try:
-                return list((await Apis(self.settings.project_id).look(self.google) or {})["enabled"])
-            except (Forbidden, NotFound):
-                return None
+        async def look() -> list[str]:
+            return list((await Apis(self.settings.project_id).look(self.google) or {})["enabled"])
 
         return await self._once("apis", look)
+
+    async def may_be_enabled(self, service: Service) -> bool:
+        """Whether to ask it anything: yes also where we may not know."""
+        try:
+            return is_enabled(service, await self.enabled())
+        except (Forbidden, NotFound):
+            return True
 
     async def instance(self) -> Json | None:
         """The VM as the API shows it; None if there is none."""
@@ -169,8 +173,7 @@ class Patient:
 
     async def _find(self, name: str, service: Service, path: str) -> Json | None:
         async def look() -> Json | None:
-            enabled = await self.enabled()
-            if enabled is not None and service.partition("/")[0] not in enabled:
+            if not await self.may_be_enabled(service):
                 raise NotLooked(f"{service.partition('/')[0]} is not enabled.")
             return await self.google.find(service, path, _about(path))
 
