@@ -1,12 +1,11 @@
 """`mayfly deploy` and `mayfly destroy`: a project set up from mayfly.toml, and taken down again."""
 # ruff: noqa: PLC0415 - see cli: --help is there at once
 
-import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from mayfly.deploy.deploying import Deployed
     from mayfly.deploy.plan import Step
 
+T = TypeVar("T")
 Project = Annotated[str | None, typer.Option(metavar="PROJECT", help="PROJECT_ID for this once.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
@@ -58,7 +58,7 @@ def deploy(
                 google, SystemClock(), config, image=image, values=values, agreed=agree, tell=_progress
             )
 
-    outcome = asyncio.run(work())
+    outcome = _to_its_end(work())
     _say(config, outcome.steps, outcome.advice, AS_WANTED, done=outcome.done, told=agree.told, as_json=as_json)
     return 0
 
@@ -90,9 +90,20 @@ def destroy(
         async with google_of(config.settings) as google:
             return await Destruction(google, SystemClock(), config).carry_out(agree, _progress)
 
-    steps, done = asyncio.run(work())
+    steps, done = _to_its_end(work())
     _say(config, steps, [], "not there", done=done, told=agree.told, as_json=as_json)
     return 0
+
+
+def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What it returns. Who interrupts it is told that nothing is lost; a request that is under way is seen through."""
+    import asyncio
+
+    try:
+        return asyncio.run(work)
+    except SystemExit:
+        typer.echo("mayfly: interrupted. What was done stays; the same command goes on from there.", err=True)
+        raise
 
 
 def _config(project: str | None) -> "Config":

@@ -92,7 +92,6 @@ async def schedules_of(google: GoogleAdmin, config: Config) -> AsyncIterator[Ite
                 service=Service.SCHEDULER,
                 collection=collection(config),
                 wanted={},
-                operations=False,
             )
 
 

@@ -1,7 +1,7 @@
 """`mayfly destroy`: all that a deploy made, and nothing else; not while a run is live."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mayfly.deploy.apis import Apis, is_enabled
 from mayfly.deploy.carry_out import Tell, bring_about, plan_of
@@ -12,6 +12,7 @@ from mayfly.deploy.plan import Step, down
 from mayfly.deploy.resource import Resource
 from mayfly.deploy.run_jobs import collection
 from mayfly.deploy.startup import HASH_ATTRIBUTE
+from mayfly.deploy.tables import Sweep
 from mayfly.deploy.vm_body import metadata_of
 from mayfly.deploy.wanted import Wanted
 from orchestrator.errors import Busy
@@ -50,7 +51,8 @@ class Destruction:
 
     async def _resources(self, enabled: Sequence[str]) -> list[Resource]:
         """The other way round, and with the schedules that mayfly.toml no longer has."""
-        known = [one for one in reversed(Wanted(self.config, _ANY_IMAGE).resources()) if not isinstance(one, Apis)]
+        ever = replace(self.config, sweep=Sweep())  # a sweeper was made, whatever the file says today
+        known = [one for one in reversed(Wanted(ever, _ANY_IMAGE).resources()) if not isinstance(one, Apis)]
         if not is_enabled(Service.SCHEDULER, enabled):
             return known
         names = {resource.name for resource in known}

@@ -37,7 +37,6 @@ def service_account(project: str, account: str, purpose: str) -> Item:
         service=Service.IAM,
         collection=f"projects/{project}/serviceAccounts",
         wanted={"displayName": f"Mayfly: {purpose}", "description": described(purpose)},
-        operations=False,
     )
 
 
@@ -82,5 +81,4 @@ def role(project: str, identifier: str, purpose: str, permissions: Iterable[str]
             "includedPermissions": sorted(permissions),
             "stage": "GA",
         },
-        operations=False,
     )

@@ -62,7 +62,6 @@ class Item(Resource):
     born_with: Json = field(default_factory=dict)  # said at its making only
     named_by: str | None = None  # the query parameter that names a new one; None: the body does
     masked: bool = True  # PATCH names the fields that it changes
-    operations: bool = True  # what changes it is an operation that has to be followed
     made_in: Mapping[str, str] = field(default_factory=dict)  # more query parameters of its making
     ours: Callable[[Json], bool] = is_described
 
@@ -108,8 +107,13 @@ class Item(Resource):
 
     async def followed(self, google: GoogleAdmin, answer: Json, doing: Subject) -> None:
         """To the end of the operation, if it is one."""
-        if self.operations:
+        if is_operation(answer):
             await google.finished(self.service, answer, doing)
+
+
+def is_operation(answer: Json) -> bool:
+    """Artifact Registry makes by an operation, and changes at once: its answer is then the resource itself."""
+    return "/operations/" in answer.get("name", "") or str(answer.get("kind", "")).endswith("#operation")
 
 
 def said(wanted: Json) -> Json:

@@ -1,12 +1,14 @@
 """The Cloud Run jobs: the orchestrator, and the sweeper. Same image, same settings, other words and account."""
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from mayfly.deploy.config import Config
+from mayfly.deploy.differences import Difference
 from mayfly.deploy.marks import LABELS, is_labelled
 from mayfly.deploy.resource import Item
 from orchestrator.google_admin import Json, Service
@@ -20,6 +22,19 @@ _NOT_PASSED_ON = {
     "gce_metadata_host", "mayfly_certs_url", "agent_key", "notify_url", "out",
 }  # fmt: skip
 _SWEEP_RETRIES = 0  # the next one comes by itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunJob(Item):
+    def differences(self, seen: Json) -> list[Difference]:
+        """A CPU may be written in two ways: "1" is "1000m"."""
+        return [found for found in super().differences(seen) if _milli(found.was) != _milli(found.wanted)]
+
+
+def _milli(cpu: object) -> object:
+    """1, 0.5, 500m -> thousandths; what is no such number stays what it is."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", cpu) if isinstance(cpu, str) else None
+    return float(match[1]) * (1 if match[2] else 1000) if match else cpu
 
 
 def collection(config: Config) -> str:
@@ -59,7 +74,7 @@ def _job(config: Config, name: str, image: str, args: list[str], task: Json) -> 
         "resources": {"limits": {"cpu": config.job.cpu, "memory": config.job.memory}},
     }
     template = {**task, "containers": [container], "vpcAccess": _network(config)}
-    return Item(
+    return _RunJob(
         kind="Cloud Run job",
         name=name,
         service=Service.RUN,

@@ -78,6 +78,5 @@ def _entry(config: Config, schedule: Schedule, job: str, what: str, account: str
             },
             "retryConfig": {"retryCount": _RETRIES if schedule.once_per else 0},
         },
-        operations=False,
         paused=schedule.paused,
     )

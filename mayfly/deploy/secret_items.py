@@ -18,7 +18,6 @@ def secret(project: str, name: str) -> Item:
         wanted={"labels": LABELS},
         born_with={"replication": {"automatic": {}}},
         named_by="secretId",
-        operations=False,
         ours=is_labelled,
     )
 

@@ -78,7 +78,6 @@ def bucket(config: Config, state_url: str) -> Item:
         wanted={"labels": LABELS, "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}}},
         born_with={"location": config.settings.region.upper()},
         masked=False,
-        operations=False,
         made_in={"project": config.project},
         ours=is_labelled,
     )

@@ -59,11 +59,8 @@ class Wanted:
             name=REPOSITORY,
             service=Service.REGISTRY,
             collection=f"projects/{self._project}/locations/{self._config.job_region}/repositories",
-            wanted={
-                "format": "DOCKER",
-                "description": described("the orchestrator's images, and the jobs'"),
-                "labels": LABELS,
-            },
+            wanted={"description": described("the orchestrator's images, and the jobs'"), "labels": LABELS},
+            born_with={"format": "DOCKER"},
             named_by="repositoryId",
         )
 

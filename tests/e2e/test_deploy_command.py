@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -164,6 +165,24 @@ def test_a_file_that_is_wrong_is_exit_2_and_nothing_is_asked_of_google(
     refused = shell.mayfly("deploy")
     assert (refused.returncode, said in refused.stderr) == (code, True), refused.stderr
     assert empty.verbs() == []
+
+
+def test_who_interrupts_a_deploy_is_told_that_it_goes_on_from_there(empty: Running, shell: Shell) -> None:
+    shell.mayfly("init", "--yes")
+    empty.fault(on="iam.roles.create", late={"seconds": 2})
+    command = [sys.executable, "-m", "mayfly", "deploy"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=shell.environment, cwd=shell.folder
+    ) as process:
+        assert process.stderr is not None
+        assert any("+ role mayflyOrchestrator" in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        assert "goes on from there" in process.stderr.read()
+        assert process.wait(60) == 143
+    assert "1 changed" not in shell.mayfly("deploy").stdout
+    assert shell.mayfly("deploy").stdout.startswith("Nothing to do;")
+    assert empty.verbs().count("iam.roles.create") == 2
 
 
 def test_what_google_refuses_is_exit_3(empty: Running, shell: Shell) -> None:

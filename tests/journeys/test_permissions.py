@@ -12,9 +12,9 @@ import pytest
 
 from gcp_emulator.seed import Seed
 from mayfly.deploy import roles
-from orchestrator.errors import Exit
+from orchestrator.errors import Exit, Forbidden
 from orchestrator.policy import seconds
-from tests.journeys.allowed import ON_VM_ACCOUNT, PROJECT, VM_ACCOUNT, Allowed
+from tests.journeys.allowed import ON_SECRET, ON_VM_ACCOUNT, PROJECT, VM_ACCOUNT, Allowed
 from tests.journeys.lab import IMPATIENT, Lab, a_lab, a_world
 
 RUN = {PROJECT: roles.ORCHESTRATOR, ON_VM_ACCOUNT: roles.ACTING}
@@ -112,3 +112,23 @@ async def test_without_what_it_takes_to_come_down_the_clean_up_is_owed_and_says_
     assert permission in receipt.detail
     assert allowed.refused() == {verb}
     await lab.all_is_well(still_on=left_on)
+
+
+@pytest.mark.parametrize("without", [None, *roles.KEY])
+async def test_a_key_that_agents_know_us_by_takes_leave_to_read_it(lab: Lab, without: str | None):
+    allowed = Allowed(lab)
+    await allowed.only({**RUN, ON_SECRET: roles.KEY}, without=without)
+    if without is None:
+        assert (await lab.run("main:run", auth="api-key")).exit_code == 0
+        assert allowed.refused() == set()
+    else:
+        with pytest.raises(Forbidden, match=without):
+            await lab.run("main:run", auth="api-key")
+        assert allowed.refused() == {"secrets.versions.access"}
+    await lab.all_is_well()
+
+
+def test_each_permission_of_the_list_was_taken_away_once():
+    others = {"compute.zoneOperations.get", "compute.instances.getGuestAttributes", "compute.instances.stop"}
+    others |= {"compute.instances.getSerialPortOutput", "compute.instances.deleteAccessConfig"}
+    assert {*BEFORE_THE_START, *others} == {*roles.ORCHESTRATOR, *roles.ACTING}

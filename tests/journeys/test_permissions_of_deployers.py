@@ -67,7 +67,9 @@ async def test_a_deployer_needs_each_of_what_is_listed_and_no_more(project: Proj
     await _somebody_changes_what_we_made(project)
     daily = VALUES["schedule"][0]
     changed = {"vm": {**VALUES["vm"], "machine_type": "e2-small", "ref": "v2"}, "timeout": "40m"}
-    project.describe(**changed, firewall={"source_ranges": ["10.0.0.0/8"]}, schedule=[{**daily, "paused": True}])
+    project.describe(
+        **changed, firewall={"source_ranges": ["10.0.0.0/8"]}, schedule=[{**daily, "cron": "0 7 * * *", "paused": True}]
+    )
     await project.post("_emulator/images", {"uri": TAGGED})
     await may.until_it_succeeds(lambda: project.deploy(image=TAGGED))
     project.describe(**changed, schedule=[daily])

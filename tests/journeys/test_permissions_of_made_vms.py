@@ -98,6 +98,33 @@ async def test_without_the_rest_a_made_vm_is_of_no_use_or_stays_and_the_receipt_
     await lab.all_is_well(still_on=left)
 
 
+async def test_without_leave_to_read_the_console_a_failed_boot_says_that_it_could_not_be_read(tmp_path: Path):
+    async with a_making_lab(tmp_path, world("#!/bin/bash\nexit 1\n")) as lab:
+        allowed = Allowed(lab)
+        await allowed.only(MAKE, without="compute.instances.getSerialPortOutput")
+        receipt = await lab.run("main:run", policy=replace(IMPATIENT, boot=seconds(2)))
+        assert (receipt.exit_code, receipt.cleanup) == (4, "confirmed"), receipt.detail
+        assert "compute.instances.getSerialPortOutput" in receipt.detail
+        assert allowed.refused() == {"instances.getSerialPortOutput"}
+        await lab.all_is_well()
+
+
+async def test_without_leave_to_follow_operations_nothing_is_known_and_the_run_says_so(lab: MakingLab):
+    allowed = Allowed(lab)
+    await allowed.only(MAKE, without="compute.zoneOperations.get")
+    receipt = await lab.run("main:run", policy=replace(IMPATIENT, down=seconds(5)))
+    assert receipt.exit_code != 0
+    assert "compute.zoneOperations.get" in receipt.detail
+    assert allowed.refused() == {"zoneOperations.wait"}
+    await lab.all_is_well()
+
+
+def test_each_permission_of_the_list_was_taken_away_once():
+    others = {"compute.zoneOperations.get", "compute.instances.getSerialPortOutput"}
+    others |= {"compute.instances.getGuestAttributes", "compute.instances.delete"}
+    assert {*BEFORE_THE_VM, *others} == {*roles.ORCHESTRATOR_TEMPLATE, *roles.ACTING, *roles.STATE}
+
+
 RELEASE = {PROJECT: [*roles.ORCHESTRATOR, *roles.RELEASE], ON_VM_ACCOUNT: roles.ACTING}
 
 

@@ -148,3 +148,9 @@ async def test_an_address_that_a_dead_run_reserved_takes_what_is_listed_for_it(t
         assert without is None or without in told
         assert len(allowed.refused()) == (0 if without is None else 1)
         await lab.all_is_well()
+
+
+def test_each_permission_of_the_list_was_taken_away_once():
+    others = {"compute.addresses.list", "compute.instances.getGuestAttributes", "compute.instances.delete"}
+    others |= {"compute.addresses.delete", "compute.regionOperations.get"}
+    assert {*NEEDED_FOR, *others} == {*roles.SWEEPER, *roles.ACTING}

@@ -1,19 +1,25 @@
 """What is wanted against what is there: decided without a cloud."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mayfly.deploy.config import read_config
 from mayfly.deploy.differences import Difference, differences, shown
+from mayfly.deploy.document import EXAMPLE, document
 from mayfly.deploy.identities import email_of, role
 from mayfly.deploy.images import by_digest
 from mayfly.deploy.marks import DESCRIPTION
 from mayfly.deploy.plan import Action, Step, as_json, down, in_words, summary, up
 from mayfly.deploy.policies import Grant, Grants
 from mayfly.deploy.resource import Item, said
+from mayfly.deploy.run_jobs import run_job
 from orchestrator.google_admin import Service
+from orchestrator.settings import Settings
 
 API = "https://www.googleapis.com/compute/v1/"
 Json = dict[str, Any]
@@ -138,3 +144,21 @@ def test_an_account_of_a_domains_project_has_its_own_form() -> None:
 async def test_an_image_by_digest_needs_no_look_up() -> None:
     image = f"anywhere/x@sha256:{'0' * 64}"
     assert await by_digest(None, image) == image  # type: ignore[arg-type]
+
+
+def test_a_cpu_that_google_writes_in_thousandths_is_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mayfly.toml").write_text(document(EXAMPLE))
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    job = run_job(read_config({}), "image", "who@x.y")
+    seen = json.loads(json.dumps(job.wanted))
+    limits = seen["template"]["template"]["containers"][0]["resources"]["limits"]
+    limits["cpu"] = "1000m"
+    assert job.differences(seen) == []
+    limits["cpu"] = "2"
+    assert [str(found) for found in job.differences(seen)] == [
+        "template.template.containers[0].resources.limits.cpu: 2 -> 1"
+    ]

@@ -12,7 +12,7 @@ from gcp_emulator.permissions import permission_of
 from gcp_emulator.seed import BucketSeed, InstanceSeed, ProjectSeed, Seed, empty_seed
 from gcp_emulator.tokens import token_of
 from gcp_emulator.wire import Reply, Request
-from tests.unit.emulator.inside import DEMO, NOON, VM, Inside
+from tests.unit.emulator.inside import DEMO, NOON, REGION, VM, Inside
 
 SOMEBODY = "somebody@demo.iam.gserviceaccount.com"
 CALLER = "mayfly-orchestrator@demo.iam.gserviceaccount.com"
@@ -172,6 +172,7 @@ def test_everybody_is_told_what_they_may_and_nothing_else():
     [
         ({"change_of_vm_needs_act_as": False}, f"{VM}/start", "iam.serviceAccounts.actAs"),
         ({"reserved_ip_needs_use": False}, f"{VM}/addAccessConfig?networkInterface=nic0", "compute.addresses.use"),
+        ({"labelled_address_needs_set_labels": False}, f"{REGION}/addresses", "compute.addresses.setLabels"),
     ],
 )
 def test_where_google_is_silent_a_knob_decides_and_begins_strict(knob: Any, call: str, missing: str):
@@ -180,9 +181,15 @@ def test_where_google_is_silent_a_knob_decides_and_begins_strict(knob: Any, call
         made_role(
             inside,
             *("compute.instances.start", "compute.instances.addAccessConfig", "compute.subnetworks.useExternalIp"),
+            "compute.addresses.create",
         )
-        body = {"natIP": inside.get("projects/demo/regions/us-central1/addresses/gpu-ip")["address"]}
-        answer = ask(inside, SOMEBODY, "POST", call, body if "AccessConfig" in call else None)
+        bodies = {
+            "AccessConfig": {"natIP": inside.get(f"{REGION}/addresses/gpu-ip")["address"]},
+            "addresses": {"name": "labelled", "labels": {"mayfly": "managed"}},
+        }
+        answer = ask(
+            inside, SOMEBODY, "POST", call, next((body for name, body in bodies.items() if name in call), None)
+        )
         assert answer[0] == status, answer
         assert status == 200 or missing in answer[1]
 
@@ -220,6 +227,20 @@ def test_the_scheduler_needs_to_run_the_job_and_with_words_of_its_own_one_permis
     assert (status, missing in message) == (403, True)
     made_role(inside, *both, on=f"{JOBS}/mayfly")
     assert ask(inside, SOMEBODY, "POST", f"{JOBS}/mayfly:run", overrides)[0] == 200
+
+
+def test_a_tick_whose_account_may_not_run_the_job_fails_and_says_what_it_lacks():
+    inside = Inside(world())
+    inside.post(f"{JOBS}?jobId=mayfly", JOB)
+    target = {"uri": f"https://run.googleapis.com{JOBS}/mayfly:run", "oauthToken": {"serviceAccountEmail": SOMEBODY}}
+    entry = f"{PROJECT}/locations/us-central1/jobs/nightly"
+    inside.post(entry.rpartition("/")[0], {"name": entry[4:], "schedule": "0 6 * * *", "httpTarget": target})
+    inside.post(f"{entry}:run", {})
+    status = inside.get(entry)["status"]
+    assert (status["code"], "'run.jobs.run' denied" in status["message"]) == (7, True)
+    made_role(inside, "run.jobs.run", on=f"{JOBS}/mayfly")
+    inside.post(f"{entry}:run", {})
+    assert not inside.get(entry).get("status")
 
 
 def test_a_vm_asks_as_the_account_it_runs_as():
