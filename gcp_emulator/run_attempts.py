@@ -102,7 +102,7 @@ def _secret(world: "World", execution: Execution, wanted: dict[str, str]) -> str
             "must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the "
             "secret, project or higher level."
         )
-    return base64.b64decode(json.loads(reply.body)["payload"]["data"]).decode()
+    return base64.b64decode(json.loads(reply.body)["payload"]["data"]).decode(errors="surrogateescape")
 
 
 def _project(execution: Execution) -> str:

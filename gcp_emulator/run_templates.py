@@ -25,7 +25,8 @@ def execution_template(given: Json, service_account: str) -> Json:
     if not containers or not containers[0].get("image"):
         raise bad("template.template.containers[0].image: must specify an image")
     for index, container in enumerate(containers):
-        container["resources"] = {"limits": LIMITS, **(container.get("resources") or {})}
+        resources = container.get("resources") or {}
+        container["resources"] = {**resources, "limits": {**LIMITS, **(resources.get("limits") or {})}}
         _check_environment(container.get("env") or [], f"template.template.containers[{index}].env")
     task.setdefault("maxRetries", RETRIES)
     task.setdefault("timeout", f"{TIMEOUT_SECONDS:g}s")

@@ -169,7 +169,7 @@ SAME_IN_CONTAINERS = ("name", "image", "command", "args", "workingDir")
 
 def _variable_as_v1(variable: Json) -> Json:
     if not variable.get("valueSource"):
-        return dict(variable)
+        return {name: variable[name] for name in ("name", "value") if name in variable}
     secret = variable["valueSource"]["secretKeyRef"]
     reference = {"name": secret["secret"].rpartition("/")[2], "key": secret.get("version") or "latest"}
     return {"name": variable["name"], "valueFrom": {"secretKeyRef": reference}}
@@ -231,7 +231,7 @@ def container_from_v1(container: Mapping[str, Any]) -> Json:
 
 def _variable_from_v1(variable: Mapping[str, Any]) -> Json:
     if not variable.get("valueFrom"):
-        return dict(variable)
+        return {name: variable[name] for name in ("name", "value") if name in variable}
     secret = variable["valueFrom"].get("secretKeyRef") or {}
     reference = {"secret": secret.get("name", ""), "version": secret.get("key", "latest")}
     return {"name": variable.get("name", ""), "valueSource": {"secretKeyRef": reference}}
