@@ -137,6 +137,28 @@ def test_a_template_is_looked_at_as_a_vm_is(deployed: Ward, monkeypatch: pytest.
     assert "compute.instances.create" in found["job-permissions"].says
 
 
+def test_a_job_in_the_vms_own_network_is_let_in_from_its_subnetwork_alone(
+    deployed: Ward, monkeypatch: pytest.MonkeyPatch
+):
+    firewall = f"{COMPUTE}/global/firewalls/mayfly-agent"
+    monkeypatch.setenv("AGENT_REACH", "internal")
+    deployed.deploy()
+    try:
+        assert wrong(examined()) == []
+        told = next(one.finding.says for one in examined() if one.check == "firewall")
+        assert told == "Port 8000 is open to Cloud Run from the subnetwork default."
+        deployed.send(firewall, {"sourceRanges": ["10.200.0.0/16"]}, "PATCH")
+        (closed,) = wrong(examined())
+    finally:
+        monkeypatch.delenv("AGENT_REACH")
+        deployed.deploy()
+    assert closed.finding.says == (
+        "No firewall rule lets Cloud Run from the subnetwork default reach port 8000 of gpu-vm on the network default."
+    )
+    assert "--source-ranges 10.128.0.0/20" in closed.finding.command
+    assert wrong(examined()) == []
+
+
 # What no request here can bring about: another Google might show it. Of the same length, for the answer's head says it.
 SHOWN = {
     ("vm-maintenance", "fail"): (b'"onHostMaintenance":"TERMINATE"', b'"onHostMaintenance":"MIGRATE"  '),
