@@ -54,7 +54,8 @@ async def remote_log(config: Config, key: str | None, *, follow: bool) -> None:
         while True:
             over = not follow or (await executions.look(execution.name)).ended is not None
             async for line in log.news():
-                _write(_sentence(line).encode())
+                if not line.is_receipt:  # the line before it says the same
+                    _write(_sentence(line).encode())
             if over:
                 return
             await asyncio.sleep(_LOOK.total_seconds())

@@ -45,8 +45,15 @@ def as_one_line(standing: Standing, settings: Settings) -> str:
             "schedule": None if standing.ticks is None else [asdict(tick) for tick in standing.ticks],
             "unseen": standing.unseen,
         },
-        default=str,
+        default=_plain,
     )
+
+
+def _plain(value: object) -> str:
+    """RFC 3339, in UTC."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"{type(value).__name__} has no place in a status")
 
 
 def as_lines(standing: Standing, settings: Settings) -> Iterator[str]:

@@ -58,6 +58,7 @@ async def test_the_deployed_job_runs_and_its_lines_and_its_receipt_come_here(lab
     logs = await begin(lab, here, "logs", "--remote", key)
     said, _ = await logs.communicate()
     assert (logs.returncode, b"trading for real\n" in said) == (0, True)
+    assert said.count(b"main:run (run) succeeded\n") == 1
 
 
 async def test_a_job_that_fails_is_answered_from_memory_when_cloud_run_tries_again_and_told_with_its_code(lab: Lab):

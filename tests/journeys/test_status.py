@@ -1,6 +1,7 @@
 """`mayfly status`, `logs` and `cancel`, while a run is on, and when it is over."""
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ async def test_a_run_is_shown_while_it_is_on_and_remembered_when_it_is_over(
         assert (standing["run"]["key"], standing["run"]["state"], standing["agent"]) == ("monday", "RUNNING", "ok")
         assert lease is not None
         assert (standing["lease"]["key"], standing["lease"]["holder"]) == ("monday", lease.holder)
+        assert datetime.fromisoformat(standing["lease"]["expires_at"]) == lease.expires_at
         assert lease.nonce not in shown.said, "with the nonce anybody could pass for the holder"
 
         with pytest.raises(NotFound, match="knows nothing of the log of run tuesday"):
