@@ -32,8 +32,15 @@ class RemoteEnd:
 class Remote:
     """One run. `show` gets every line as it comes, `tell` what goes on otherwise."""
 
-    def __init__(self, executions: Executions, show: Callable[[Line], None], tell: Callable[[str], None]) -> None:
-        self._executions, self._show, self._tell = executions, show, tell
+    def __init__(
+        self,
+        executions: Executions,
+        show: Callable[[Line], None],
+        tell: Callable[[str], None],
+        *,
+        look: timedelta = LOOK,
+    ) -> None:
+        self._executions, self._show, self._tell, self._look = executions, show, tell, look
         self._receipt: Line | None = None
 
     async def started(self, args: Sequence[str], key: str | None, task_timeout: timedelta | None) -> str:
@@ -71,14 +78,14 @@ class Remote:
                 if not lost:
                     self._tell(f"{error} The run goes on without us; trying again.")
                 lost = True
-            await asyncio.sleep(LOOK.total_seconds())
+            await asyncio.sleep(self._look.total_seconds())
 
     async def _ended(self, execution: Execution, log: CloudLog) -> RemoteEnd:
         """Its last attempt's receipt may come in late."""
         code = await self._executions.exit_code(execution.name)
         give_up = time.monotonic() + RECEIPT_LATE.total_seconds()
         while not self._has_receipt_of(code) and code is not None and time.monotonic() < give_up:
-            await asyncio.sleep(LOOK.total_seconds())
+            await asyncio.sleep(self._look.total_seconds())
             await self._read(log)
         return RemoteEnd(execution, self._receipt if self._has_receipt_of(code) else None, code)
 

@@ -15,9 +15,11 @@ from mayfly.cancelling import cancel
 from mayfly.cloud_logs import Line
 from mayfly.executions import deployed_executions
 from mayfly.google import google_of
+from mayfly.logs import remote_log
 from mayfly.remote import Remote, exit_code_of
 from mayfly.standing import standing_of
-from orchestrator.errors import CleanupOwed
+from orchestrator.errors import CleanupOwed, NotFound
+from orchestrator.policy import seconds
 from tests.journeys.cloud_run import config_of, deployed
 from tests.journeys.command import begin, heard, mayfly
 from tests.journeys.lab import Lab, a_lab
@@ -28,19 +30,20 @@ from tests.journeys.sweeping import run_out, sweep
 async def looking_on(lab: Lab, shown: list[Line], told: list[str]) -> AsyncIterator[Remote]:
     config = config_of(lab)
     async with google_of(config.settings) as google:
-        yield Remote(deployed_executions(google, config), shown.append, told.append)
+        yield Remote(deployed_executions(google, config), shown.append, told.append, look=seconds(0.2))
 
 
 def executions(lab: Lab) -> list[Any]:
     return list(lab.emulator.cloud.world.executions.values())
 
 
-async def test_the_deployed_job_runs_and_its_lines_and_its_receipt_come_here(lab: Lab, tmp_path: Path):
+async def test_the_deployed_job_runs_and_its_lines_and_its_receipt_come_here(
+    lab: Lab, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+):
     here = tmp_path / "cwd"
-    nothing = await begin(lab, here, "run", "--remote")
-    _, why = await nothing.communicate()
-    assert nothing.returncode == 3
-    assert b"There is no Cloud Run job mayfly in us-central1 of demo: run `mayfly deploy` first." in why
+    async with looking_on(lab, [], []) as remote:
+        with pytest.raises(NotFound, match="no Cloud Run job mayfly in us-central1 of demo: run `mayfly deploy` first"):
+            await remote.started(["run"], "k", None)
 
     await deployed(lab)
     ended = await mayfly(lab, here, "run", "main:run", "--remote", "--set", "coin=BTC", "--set", "a.b=2")
@@ -55,9 +58,10 @@ async def test_the_deployed_job_runs_and_its_lines_and_its_receipt_come_here(lab
     given = execution.template["template"]["containers"][0]["args"]
     assert given == ["run", "main:run", "--key", key, "--set", 'coin="BTC"', "--set", 'a={"b": 2}']
 
-    logs = await begin(lab, here, "logs", "--remote", key)
-    said, _ = await logs.communicate()
-    assert (logs.returncode, b"trading for real\n" in said) == (0, True)
+    capsysbinary.readouterr()
+    await remote_log(config_of(lab), key, follow=True)
+    said = capsysbinary.readouterr().out
+    assert b"trading for real\n" in said
     assert said.count(b"main:run (run) succeeded\n") == 1
 
 
