@@ -19,6 +19,7 @@ Handler = Callable[[Request], Awaitable[Reply | Lost]]
 BODY_BYTES_MAX = 16 << 20  # Compute Engine takes 512 KB of metadata; this is for batches of such requests
 UPLOAD_BYTES_MAX = 1 << 30  # an object; what is in buckets is in memory
 ORIGIN = re.compile(r"\Ahttp://[^/]*")  # before the path of a request to a proxy: gcloud takes us for one (exports.py)
+LISTS = frozenset({"permissions"})  # of testIamPermissions
 GUNZIP = zlib.MAX_WBITS | 16
 
 
@@ -60,8 +61,10 @@ def json_reply(status: int, body: Any) -> Reply:
 
 
 def parse_query(query: str) -> dict[str, str]:
-    """The parameters of a query; of a repeated one, the last."""
-    return dict(parse_qsl(query, keep_blank_values=True))
+    """The parameters of a query; of a repeated one, the last, or all with commas between if it is one of LISTS."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    lists = {name: ",".join(value for other, value in pairs if other == name) for name, _ in pairs if name in LISTS}
+    return dict(pairs) | lists
 
 
 def decoded(path: str) -> str:

@@ -30,9 +30,9 @@ def set_(world: "World", call: Call) -> Answer:
 
 
 def test(world: "World", call: Call) -> Answer:
-    """Say which of these permissions the caller has; of a parameter given twice, the last is heard here."""
-    bucket, permission = find(world, call), call.required("permissions")
-    have = [permission] if policies.allowed(world, call.principal, permission, bucket.key) else []
+    """Say which of these permissions the caller has."""
+    bucket, asked = find(world, call), call.required("permissions").split(",")
+    have = [one for one in asked if policies.allowed(world, call.principal, one, bucket.key)]
     return {"kind": "storage#testIamPermissionsResponse", **({"permissions": have} if have else {})}
 
 

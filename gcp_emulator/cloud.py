@@ -81,6 +81,11 @@ class Cloud:
         return world
 
     @property
+    def seed(self) -> Seed:
+        """What this world began with."""
+        return self._seed
+
+    @property
     def changes(self) -> int:
         """Rises with every change that a held request may wait for."""
         return self.world.changes

@@ -2,6 +2,7 @@
 
 import importlib.resources
 import re
+from collections.abc import Callable
 
 from gcp_emulator.asgi import Handler, json_reply
 from gcp_emulator.batch import answer_batch
@@ -16,7 +17,8 @@ HERE = re.compile(r"http://(localhost|127(\.\d+){3})(:\d+)?")
 class Console:
     """Sends each request to whom it is for."""
 
-    def __init__(self, front: Handler, caller: Caller, clock: WallClock) -> None:
+    def __init__(self, front: Handler, caller: Callable[[], Caller], clock: WallClock) -> None:
+        """`caller` gives the metadata server of who calls this world; another seed may have another caller."""
         self._front = front
         self._caller = caller
         self._clock = clock
@@ -31,7 +33,7 @@ class Console:
             case "POST", path if path.startswith("/batch"):
                 return await answer_batch(request, self._front)
             case "GET", path if path.startswith(METADATA_PREFIX):
-                return self._caller.answer(request, self._clock.now())
+                return self._caller().answer(request, self._clock.now())
             case _:
                 return await self._front(request)
 

@@ -80,9 +80,8 @@ class Emulator:
         self._tasks = Tasks(self.port, containers or Processes(), self._clock.task_says, signer, self._clock.now)
         self._forwarding = Forwarding(forward)
         self._metadata = MetadataDoors(self.cloud, self._clock, self.port)
-        project, region = seed.projects[0], next(iter(seed.regions))
-        caller = Caller(project.id, project.number, region, seed_caller(seed), signer)
-        self._console = Console(Front(self.cloud, self._clock).answer, caller, self._clock)
+        self._signer = signer
+        self._console = Console(Front(self.cloud, self._clock).answer, self._caller, self._clock)
         self._listener: Listener | None = None
 
     async def __aenter__(self) -> Self:
@@ -100,6 +99,11 @@ class Emulator:
         await asyncio.gather(self._metadata.close(), *([self._listener.close()] if self._listener else []))
         if self._temporary:
             await asyncio.to_thread(self._temporary.cleanup)
+
+    def _caller(self) -> Caller:
+        seed = self.cloud.seed
+        project, region = seed.projects[0], next(iter(seed.regions))
+        return Caller(project.id, project.number, region, seed_caller(seed), self._signer)
 
     def history(self) -> list[dict[str, Any]]:
         """Everything that happened: the entries of /_emulator/history."""

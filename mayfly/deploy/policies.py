@@ -31,6 +31,7 @@ class Grants(Resource):
     path: str  # of the thing: projects/P/secrets/S
     on: str  # "the secret S"
     grants: tuple[Grant, ...]
+    no_more: tuple[Grant, ...] = ()  # what an earlier mayfly.toml may have granted, and this one does not
 
     kind = "permissions"
 
@@ -42,11 +43,16 @@ class Grants(Resource):
     async def look(self, google: GoogleAdmin) -> Json | None:
         """The policy; None: the thing is not there yet, or none of our grants is."""
         policy = await self._policy(google)
-        return policy if policy and any(_has(policy, grant) for grant in self.grants) else None
+        return policy if policy and (not self.grants or not self.is_gone(policy)) else None
+
+    def is_gone(self, seen: Json) -> bool:
+        """Nothing of ours is in it."""
+        return not any(_has(seen, grant) for grant in (*self.grants, *self.no_more))
 
     def differences(self, seen: Json) -> list[Difference]:
-        """The grants that are missing."""
-        return [Difference(grant.role, None, grant.account) for grant in self.grants if not _has(seen, grant)]
+        """The grants that are missing, and those that are left over."""
+        missing = [Difference(grant.role, None, grant.account) for grant in self.grants if not _has(seen, grant)]
+        return missing + [Difference(grant.role, grant.account, None) for grant in self.no_more if _has(seen, grant)]
 
     def is_ours(self, seen: Json) -> bool:  # noqa: ARG002
         """They are for accounts that we made."""
@@ -57,8 +63,8 @@ class Grants(Resource):
         await self.change(google, await self._policy(google) or {}, [])
 
     async def change(self, google: GoogleAdmin, seen: Json, found: list[Difference]) -> None:  # noqa: ARG002
-        """Add what is missing."""
-        bindings = seen.get("bindings", [])
+        """Add what is missing, take out what is left over."""
+        bindings = _without(seen.get("bindings", []), self.no_more)
         for grant in self.grants:
             if not _has(seen, grant):
                 bindings = _with(bindings, grant)
@@ -66,14 +72,7 @@ class Grants(Resource):
 
     async def remove(self, google: GoogleAdmin, seen: Json) -> None:
         """Take ours out."""
-        ours = {(grant.role, grant.member) for grant in self.grants}
-        bindings = [
-            binding
-            if "condition" in binding
-            else {**binding, "members": [who for who in binding["members"] if (binding["role"], who) not in ours]}
-            for binding in seen.get("bindings", [])
-        ]
-        await self._write(google, seen, [binding for binding in bindings if binding["members"]])
+        await self._write(google, seen, _without(seen.get("bindings", []), (*self.grants, *self.no_more)))
 
     async def _policy(self, google: GoogleAdmin) -> Json | None:
         path, doing = f"{self.path}:getIamPolicy", self.about("look at")
@@ -112,3 +111,14 @@ def _with(bindings: list[Json], grant: Grant) -> list[Json]:
         {**binding, "members": [*binding["members"], grant.member]} if _is_for(binding, grant) else binding
         for binding in bindings
     ]
+
+
+def _without(bindings: list[Json], grants: tuple[Grant, ...]) -> list[Json]:
+    unwanted = {(grant.role, grant.member) for grant in grants}
+    rest = [
+        binding
+        if "condition" in binding
+        else {**binding, "members": [who for who in binding["members"] if (binding["role"], who) not in unwanted]}
+        for binding in bindings
+    ]
+    return [binding for binding in rest if binding["members"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.errors import BadUsage
 
-_SCRIPT = Path(__file__).resolve().parents[2] / "startup.sh"
+_SCRIPT = Path(__file__).with_name("startup.sh")  # in the repository a link to the one at its top, in a wheel itself
 SCRIPT_ATTRIBUTE = "startup-script"
 HASH_ATTRIBUTE = "mayfly-startup-sha256"  # of the script that was deployed: also says that the VM is complete
 
@@ -29,4 +29,6 @@ def startup_script() -> StartupScript:
     try:
         return StartupScript(_SCRIPT.read_text("utf-8"))
     except OSError as missing:
-        raise BadUsage(f"{_SCRIPT} is not there: deploy from a clone of Mayfly's repository.") from missing
+        raise BadUsage(
+            f"{_SCRIPT} is not there: deploy from a clone of Mayfly's repository, or install it."
+        ) from missing

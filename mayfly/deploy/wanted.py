@@ -117,9 +117,11 @@ class Wanted:
             yield secret(self._project, name)
             if name in self._values:
                 yield SecretValue(self._project, name, self._values[name])
-            if readers:
-                granted = tuple(Grant(_READ_SECRET, who) for who in readers)
-                yield Grants(Service.SECRETS, f"projects/{self._project}/secrets/{name}", f"the secret {name}", granted)
+            granted = tuple(Grant(_READ_SECRET, who) for who in readers)
+            others = (who for who in (self._vm, self._orchestrator, self._sweeper) if who not in readers)
+            no_more = tuple(Grant(_READ_SECRET, who) for who in others)
+            path = f"projects/{self._project}/secrets/{name}"
+            yield Grants(Service.SECRETS, path, f"the secret {name}", granted, no_more)
 
     def readers(self) -> dict[str, list[str]]:
         """The secrets of this project that the config names, and which of our accounts read each."""
@@ -168,4 +170,6 @@ class Wanted:
 
     def _invoker(self, job: Item, granted: str) -> Grants:
         path = f"{collection(self._config)}/{job.name}"
-        return Grants(Service.RUN, path, f"the job {job.name}", (Grant(granted, self._scheduler),))
+        other = _TICK if granted == _TICK_WITH_WORDS else _TICK_WITH_WORDS
+        ticks, no_more = (Grant(granted, self._scheduler),), (Grant(other, self._scheduler),)
+        return Grants(Service.RUN, path, f"the job {job.name}", ticks, no_more)

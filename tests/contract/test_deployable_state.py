@@ -8,7 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.world import PROJECT, REGION, SECRET, ZONE, Running
+from gcp_emulator.seed import empty_seed, seed_as_json
+from gcp_emulator.tokens import token_of
+from tests.contract.world import PROJECT, REGION, SECRET, WORLD, ZONE, Running
 
 Gcloud = Callable[..., subprocess.CompletedProcess[str]]
 V1 = f"/v1/projects/{PROJECT}"
@@ -137,3 +139,24 @@ def test_gcloud_makes_what_a_deployment_makes(gcloud: Gcloud, emulator: Running)
     assert f"projects/{PROJECT}/serviceAccounts/{SWEEPER}" in state["accounts"]
     assert state["repositories"] == [REPOSITORY.removeprefix("/v1/")]
     assert state["firewalls"] == [f"projects/{PROJECT}/global/firewalls/mayfly-agent"]
+
+
+def test_another_seed_may_have_another_caller(emulator: Running) -> None:
+    ours, theirs = f"mayfly-orchestrator@{PROJECT}.iam.gserviceaccount.com", "user@example.com"
+    email = "/computeMetadata/v1/instance/service-accounts/default/email"
+    with httpx.Client(base_url=emulator.url, headers={"Metadata-Flavor": "Google"}) as client:
+        assert client.get(email).text == ours
+        client.post("/_emulator/seed", json=seed_as_json(empty_seed())).raise_for_status()
+        assert client.get(email).text == theirs
+        client.post("/_emulator/seed", json=seed_as_json(WORLD)).raise_for_status()
+
+
+def test_a_bucket_is_asked_for_several_permissions_at_once(emulator: Running) -> None:
+    asked = ["storage.objects.get", "storage.objects.create", "storage.buckets.delete"]
+    path = "/storage/v1/b/mayfly-state/iam"
+    with httpx.Client(base_url=emulator.url) as client:
+        bindings = [{"role": "roles/storage.objectUser", "members": ["user:someone@example.com"]}]
+        client.put(path, json={"bindings": bindings}).raise_for_status()
+        headers = {"Authorization": f"Bearer {token_of('someone@example.com')}"}
+        answer = client.get(f"{path}/testPermissions", params={"permissions": asked}, headers=headers)
+    assert answer.json() == {"kind": "storage#testIamPermissionsResponse", "permissions": asked[:2]}

@@ -231,6 +231,37 @@ async def test_schedules_and_a_sweeper_that_the_file_has_no_more_are_removed(pro
     assert done((await project.deploy()).steps) == []
 
 
+async def test_who_need_not_read_a_secret_any_more_may_not_and_a_tick_without_words_gives_none(
+    project: Project,
+) -> None:
+    await project.deploy()
+    schedule = {"name": "daily", "cron": "30 6 * * *", "time_zone": "Asia/Seoul"}
+    project.describe(job={"secrets": {"NOTIFY_URL": "exchange"}}, vm={"machine_type": "e2-medium"}, schedule=[schedule])
+    await project.deploy()
+    readers = await project.ask("v1/projects/demo/secrets/exchange:getIamPolicy")
+    assert {who.partition(":")[2].partition("@")[0] for one in readers["bindings"] for who in one["members"]} == {
+        "mayfly-orchestrator",
+        "mayfly-sweeper",
+    }
+    ticks = await project.ask(f"{JOB}:getIamPolicy")
+    assert [one["role"] for one in ticks["bindings"]] == ["roles/run.invoker"]
+    assert done((await project.deploy()).steps) == []
+
+
+async def test_accounts_of_yours_are_used_and_granted_nothing(project: Project) -> None:
+    mine = f"mine-mine{ACCOUNTS}"
+    await project.post("v1/projects/demo/services:batchEnable", {"serviceIds": ["iam.googleapis.com"]})
+    await project.post("v1/projects/demo/serviceAccounts", {"accountId": "mine-mine"})
+    project.describe(vm={**VALUES["vm"], "service_account": mine}, job={"service_account": mine})
+    await project.deploy()
+    assert done((await project.deploy()).steps) == []
+    assert (await project.vm())["serviceAccounts"][0]["email"] == mine
+    policy = await project.post("v3/projects/demo:getIamPolicy", {})
+    assert not any(f"serviceAccount:{mine}" in one["members"] for one in policy["bindings"])
+    await project.destroy()
+    assert await project.holds() == Counter({"accounts": 1})
+
+
 async def test_without_an_image_all_but_the_jobs_is_made_and_the_way_on_is_told(project: Project) -> None:
     project.image = None
     first = await project.deploy()

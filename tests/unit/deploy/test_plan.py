@@ -18,8 +18,10 @@ from mayfly.deploy.plan import Action, Step, as_json, down, in_words, summary, u
 from mayfly.deploy.policies import Grant, Grants
 from mayfly.deploy.resource import Item, said
 from mayfly.deploy.run_jobs import run_job
+from mayfly.deploy.startup import startup_script
 from orchestrator.google_admin import Service
 from orchestrator.settings import Settings
+from tests.architecture import REPOSITORY
 
 API = "https://www.googleapis.com/compute/v1/"
 Json = dict[str, Any]
@@ -162,3 +164,7 @@ def test_a_cpu_that_google_writes_in_thousandths_is_no_difference(
     assert [str(found) for found in job.differences(seen)] == [
         "template.template.containers[0].resources.limits.cpu: 2 -> 1"
     ]
+
+
+def test_the_script_that_is_deployed_is_the_one_at_the_top_of_the_repository() -> None:
+    assert startup_script().text == (REPOSITORY / "startup.sh").read_text()
