@@ -10,9 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.agent_client import AgentClient
 from orchestrator.agents import Agents
 from orchestrator.clock import SystemClock
 from orchestrator.credentials import open_credentials
@@ -26,6 +25,9 @@ from orchestrator.seen import Machine
 from orchestrator.settings import Settings
 from vm_agent.protocol import Job, Mode
 
+if TYPE_CHECKING:
+    from orchestrator.agent_client import AgentClient
+
 
 class GoogleWorld:
     """The port `World` on Google Cloud, or on an emulator of it."""
@@ -35,7 +37,7 @@ class GoogleWorld:
         policy: Policy,
         clock: Clock,
         google: GoogleCompute,
-        client: Callable[[Machines, Machine, str], AgentClient],
+        client: "Callable[[Machines, Machine, str], AgentClient]",
         tell: Callable[[Event], None],
     ):
         self.policy: Policy = policy
