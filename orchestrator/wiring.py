@@ -113,7 +113,7 @@ async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event],
     """The world of one run; the clients are closed afterwards, and nobody waits for a request still in flight."""
     clock = SystemClock()
     google, credentials = await asyncio.gather(
-        asyncio.to_thread(_open_google, settings, policy, clock), open_credentials(settings, policy, clock)
+        asyncio.to_thread(open_compute, settings, policy, clock), open_credentials(settings, policy, clock)
     )
     credential = credentials(settings.zone, settings.instance)  # it is there by the time the VM is
     agents = Agents(settings, policy, clock)
@@ -124,7 +124,8 @@ async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event],
         google.close()
 
 
-def _open_google(settings: Settings, policy: Policy, clock: Clock) -> GoogleCompute:
+def open_compute(settings: Settings, policy: Policy, clock: Clock) -> GoogleCompute:
+    """Compute Engine, for the VM that the settings name. Blocks: it imports Google's library."""
     created = None
     if settings.template is not None and settings.state_url is not None:
         created = Created(settings.template, settings.state_url, settings.instance, storage_endpoint(settings))
