@@ -59,12 +59,16 @@ class Image:
         return {**document, "tags": self.tags} if self.tags else document
 
 
+def _repository_of(uri: re.Match[str]) -> str:
+    return f"projects/{uri['project']}/locations/{uri['location']}/repositories/{uri['repository']}"
+
+
 def push(world: "World", uri: str) -> Image:
     """Put an image where its URI says; without a digest it gets one. A tag moves to it. ValueError."""
     match = URI.match(uri)
     if match is None:
         raise ValueError(f"{uri} is not LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/NAME[:TAG][@DIGEST]")
-    repository = f"projects/{match['project']}/locations/{match['location']}/repositories/{match['repository']}"
+    repository = _repository_of(match)
     if repository not in world.repositories:
         raise ValueError(f"there is no {repository}: make it before you push to it")
     name, tag = match["name"], match["tag"] or ("latest" if not match["digest"] else None)
@@ -79,8 +83,17 @@ def push(world: "World", uri: str) -> Image:
     return image
 
 
+def _let_come(world: "World") -> None:
+    """Push what only waited for its repository."""
+    for uri in world.images_to_come:
+        match = URI.match(uri)
+        if match and _repository_of(match) in world.repositories:
+            push(world, uri)
+
+
 def found_by(world: "World", uri: str) -> Image | None:
     """Find the image that a URI names by its digest, its tag or, without either, the tag `latest`."""
+    _let_come(world)
     match = URI.match(uri)
     if match is None:
         return None
@@ -95,6 +108,7 @@ def found_by(world: "World", uri: str) -> Image | None:
 
 def get(world: "World", call: Call) -> Answer:
     """Show one image, which is named by its digest."""
+    _let_come(world)
     key = f"{find(world, call).key}/dockerImages/{call.params['image']}"
     if image := world.images.get(key):
         return image.as_json()
@@ -103,6 +117,7 @@ def get(world: "World", call: Call) -> Answer:
 
 def list_(world: "World", call: Call) -> Answer:
     """Show the images of a repository."""
+    _let_come(world)
     prefix = f"{find(world, call).key}/"
     return page_of(
         call.query, "dockerImages", [one.as_json() for key, one in world.images.items() if key.startswith(prefix)]

@@ -7,6 +7,7 @@ from gcp_emulator.loopback import LOCALHOST
 from gcp_emulator.seed import (
     DEMO_ADDRESS,
     DEMO_BUCKET,
+    DEMO_IMAGE,
     DEMO_INSTANCE,
     DEMO_PROJECT,
     DEMO_REGION,
@@ -17,8 +18,6 @@ from gcp_emulator.seed import (
 # gcloud puts the region before this name (us-central1-...), which nobody could resolve without a line in /etc/hosts:
 # so it is told that the emulator is its proxy, and a proxy gets the name as it is.
 GCLOUD_RUN_HOST = "run.mayfly-emulator"
-# Of the orchestrator. Tasks are processes of `mayfly` here, whatever image their job names.
-DEMO_IMAGE = f"{DEMO_REGION}-docker.pkg.dev/{DEMO_PROJECT}/mayfly/orchestrator@sha256:{'0' * 64}"
 AT_THE_ROOT = ("IAM", "CLOUDRESOURCEMANAGER", "SERVICEUSAGE", "ARTIFACTREGISTRY")
 
 

@@ -15,6 +15,8 @@ DEMO_ADDRESS = "gpu-ip"
 DEMO_TEMPLATE = "gpu-template"
 DEMO_BUCKET = "mayfly-state"
 DEMO_SECRET = "mayfly-agent-key"  # noqa: S105  (a name)
+# Of the orchestrator. Tasks are processes of `mayfly` here, whatever image their job names.
+DEMO_IMAGE = f"{DEMO_REGION}-docker.pkg.dev/{DEMO_PROJECT}/mayfly/orchestrator@sha256:{'0' * 64}"
 
 PERSON = "user@example.com"  # who is not a service account
 
@@ -125,6 +127,7 @@ class Seed:
     templates: Sequence[TemplateSeed] = ()
     buckets: Sequence[BucketSeed] = ()
     images: Sequence[ImageSeed] = ()
+    images_to_come: Sequence[str] = ()  # URIs with digests: there as soon as there is a repository for them
     caller: str | None = None  # default: caller_email of the first project
 
 
@@ -170,7 +173,8 @@ def demo_seed(startup_script: str, *, api_key: str, metadata: Mapping[str, str] 
 def empty_seed(project: str = DEMO_PROJECT) -> Seed:
     """Build a project as Google hands it over: nothing in it, no API enabled, and a person who owns it."""
     owner = {"roles/owner": (f"user:{PERSON}",)}
-    return Seed(projects=(ProjectSeed(project, apis=(), policy=owner),), caller=PERSON)
+    empty = ProjectSeed(project, apis=(), policy=owner)
+    return Seed(projects=(empty,), images_to_come=(DEMO_IMAGE,), caller=PERSON)
 
 
 def seed_as_json(seed: Seed) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def sow(world: World, seed: Seed) -> None:
         _sow_bucket(world, bucket)
     for image in seed.images:
         sow_image(world, image)
+    world.images_to_come = tuple(seed.images_to_come)
 
 
 def _project(seed: ProjectSeed) -> Project:

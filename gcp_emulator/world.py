@@ -76,6 +76,7 @@ class World:
     policies: dict[str, Policy] = field(default_factory=dict)  # by the key of their resource
     repositories: dict[str, Repository] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)  # of Artifact Registry
+    images_to_come: tuple[str, ...] = ()  # as soon as there is a repository for them
     long_running: dict[str, LongRunning] = field(default_factory=dict)  # the operations of all services but Compute
     jobs: dict[str, Job] = field(default_factory=dict)  # of Cloud Run, by name
     executions: dict[str, Execution] = field(default_factory=dict)

@@ -56,7 +56,7 @@ async def _there_and_back(config: Config, wanted: RemoteOrder, key: str | None, 
         executions = deployed_executions(google, config)
         remote = Remote(executions, lambda line: _show(line, console), lambda said: _tell(said, console))
         limit = config.task_timeout if wanted.flags["timeout"] else None
-        name = await remote.started(arguments(wanted, key), key, limit)
+        name = await remote.started(arguments(wanted, key, config.job.args), key, limit)
         following, leaving = asyncio.create_task(remote.followed(name)), asyncio.create_task(left.wait())
         await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if following.done():
@@ -67,8 +67,11 @@ async def _there_and_back(config: Config, wanted: RemoteOrder, key: str | None, 
         return int(Exit.TERMINATED)
 
 
-def arguments(wanted: RemoteOrder, key: str | None) -> list[str]:
-    """What the container's `mayfly` is told. BadUsage for what has no place there."""
+def arguments(wanted: RemoteOrder, key: str | None, usual: Sequence[str] = ()) -> list[str]:
+    """What the container's `mayfly` is told. BadUsage for what has no place there.
+
+    `usual`: the deployed job's own, which hold where no other job is named; what is given comes on top.
+    """
     if wanted.flags["out"] is not None:
         raise BadUsage("--out names a folder of the job's container, which goes with it: --remote has none.")
     params = [part for name, value in wanted.order.params.items() for part in ("--set", _param(name, value))]
@@ -76,7 +79,15 @@ def arguments(wanted: RemoteOrder, key: str | None) -> list[str]:
     given = [part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))]
     job = [wanted.job] if wanted.job is not None else []
     command = ["--", *wanted.command] if wanted.command is not None else []
+    if not (job or command):
+        return [str(wanted.order.mode), *_with(usual, [*given, *params])]
     return [str(wanted.order.mode), *job, *given, *params, *command]
+
+
+def _with(usual: Sequence[str], more: Sequence[str]) -> list[str]:
+    """More options for arguments that may end with a command of the job's."""
+    cut = list(usual).index("--") if "--" in usual else len(usual)
+    return [*usual[:cut], *more, *usual[cut:]]
 
 
 def _param(name: str, value: Any) -> str:

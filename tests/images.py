@@ -50,6 +50,16 @@ class Images:
     """An engine that has both of our images, and how much they took."""
 
     api: docker.APIClient
+    url: str  # of the engine, for other clients
+
+    def pushed(self, image: str, name: str) -> str:
+        """Push it under that name; how it is known there, by its digest."""
+        self.api.tag(image, name, "pushed")
+        for word in self.api.push(name, "pushed", stream=True, decode=True):
+            assert "error" not in word, word
+            if "aux" in word:
+                digest = word["aux"]["Digest"]
+        return f"{name}@{digest}"
 
     def size_mb(self, image: str) -> float:
         """All layers, unpacked; 1 MB is a million bytes, as Docker counts."""
@@ -115,7 +125,7 @@ def built_images(folder: Path, shared: Path) -> Iterator[Images]:
             for image, archive in saved.items():
                 _save(api, image, archive)
         fcntl.flock(lock, fcntl.LOCK_UN)
-        yield Images(api)
+        yield Images(api, f"unix://{folder}/sock")
 
 
 @contextmanager

@@ -42,6 +42,21 @@ def test_the_container_is_told_what_was_typed_and_its_key(wanted: RemoteOrder, t
     assert arguments(wanted, "k") == told
 
 
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (order(set=["n=1"]), ["test", "main:run", "--set", "coin=BTC", "--key", "k", "--set", "n=1"]),
+        (order("main:other"), ["test", "main:other", "--key", "k"]),
+    ],
+)
+def test_without_a_job_the_deployed_one_is_run_with_its_own_arguments(wanted: RemoteOrder, told: list[str]):
+    assert arguments(wanted, "k", ["main:run", "--set", "coin=BTC"]) == told
+
+
+def test_options_go_before_a_deployed_command():
+    assert arguments(order(), "k", ["--", "python", "x"]) == ["test", "--key", "k", "--", "python", "x"]
+
+
 def test_what_has_no_place_in_a_container_is_refused():
     with pytest.raises(BadUsage, match="--out names a folder"):
         arguments(order(flags={"out": "results"}), "k")
