@@ -88,7 +88,7 @@ class _Errand:
                 return self._come_down(machine, "its lease was given back")
             if lease.nonce != self._lease.nonce:
                 self._lease, self._how, self._at_agent = lease, "", False  # a later attempt has taken over
-            if machine.off and self._let_go(machine):
+            if self._how and machine.off and self._let_go(machine):
                 return self._come_down(machine, "whoever cleans up next gives its lease back")
             if not lease.held(machine.seen_at):
                 raise CleanupOwed(

@@ -6,7 +6,7 @@ from mayfly.deploy.apis import NEEDED, is_enabled
 from mayfly.deploy.roles import ACTING, KEY, ORCHESTRATOR, ORCHESTRATOR_TEMPLATE, RELEASE, STATE
 from mayfly.doctor.findings import Finding, Level, NotLooked, Trouble, check, well
 from mayfly.doctor.patient import Patient
-from orchestrator.errors import BadUsage
+from orchestrator.errors import BadUsage, Forbidden
 from orchestrator.google_admin import Json, Service
 from orchestrator.google_errors import Subject
 from orchestrator.lease import STATE_URL, AddressPolicy
@@ -23,7 +23,7 @@ NOBODY = Trouble(
 )
 NO_PROJECT = Trouble(
     Level.FAIL,
-    "There is no project {project}, or we may not see it.",
+    "There is no project {project}, or we may not see it. {why}",
     "PROJECT_ID is the project's id, not its display name. If it is right, ask its owner for a role in it.",
     "gcloud projects list",
 )
@@ -63,9 +63,12 @@ async def credentials(patient: Patient) -> list[Finding]:
 @check("project", NO_PROJECT)
 async def project(patient: Patient) -> list[Finding]:
     """The project exists, and we may see it."""
-    seen = await patient.found(Service.COMPUTE, f"projects/{patient.settings.project_id}")
+    try:
+        seen = await patient.found(Service.COMPUTE, f"projects/{patient.settings.project_id}")
+    except Forbidden as refused:
+        return [NO_PROJECT.found(patient.names, why=refused)]
     if seen is None:
-        return [NO_PROJECT.found(patient.names)]
+        return [NO_PROJECT.found(patient.names, why="Google knows none of that name.")]
     return well(f"{seen['name']} (number {seen['id']}).")
 
 

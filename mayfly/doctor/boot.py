@@ -53,9 +53,15 @@ NO_VERSION = Trouble(
     "Add one: paste the value, then Ctrl-D.",
     "gcloud secrets versions add {secret} --project {project} --data-file=-",
 )
-NOT_ENABLED = Trouble(
+DESTROYED = Trouble(
     Level.FAIL,
-    "Version {version} of the secret {secret} is {state}, and {reader} reads it.",
+    "Version {version} of the secret {secret} is destroyed, and {reader} reads it.",
+    "Add one: paste the value, then Ctrl-D.",
+    "gcloud secrets versions add {secret} --project {project} --data-file=-",
+)
+DISABLED = Trouble(
+    Level.FAIL,
+    "Version {version} of the secret {secret} is disabled, and {reader} reads it.",
     "Enable it, or add another.",
     "gcloud secrets versions enable {number} --secret {secret} --project {project}",
 )
@@ -96,7 +102,7 @@ async def callers(patient: Patient) -> list[Finding]:
     return [NOT_A_CALLER.found(patient.names, account=account, who=who, callers=said, all=together)]
 
 
-@check("secrets", NO_VERSION, NOT_ENABLED)
+@check("secrets", NO_VERSION, DISABLED, DESTROYED)
 async def secrets(patient: Patient) -> list[Finding]:
     """Every secret that is read has an enabled version."""
     read = dict(_read_by_runs(patient)) | await read_by_the_vm(patient)
@@ -143,7 +149,7 @@ async def _looked_up(patient: Patient, secret: str, reader: str) -> Finding | No
     words = {"secret": name.rpartition("/")[2], "version": version, "reader": reader}
     if seen is None:
         return NO_VERSION.found(patient.names, **words)
-    if seen["state"] != "ENABLED":
-        number = seen["name"].rpartition("/")[2]
-        return NOT_ENABLED.found(patient.names, **words, state=seen["state"].lower(), number=number)
-    return None
+    if seen["state"] == "ENABLED":
+        return None
+    trouble = DISABLED if seen["state"] == "DISABLED" else DESTROYED
+    return trouble.found(patient.names, **words, number=seen["name"].rpartition("/")[2])

@@ -116,6 +116,13 @@ def _tokens_again(ward: Ward) -> None:
     ward.deploy()
 
 
+def _another_schedule(ward: Ward) -> None:
+    entry = ward.get(f"{SCHEDULER}/mayfly-daily")
+    target = {**entry["httpTarget"], "uri": entry["httpTarget"]["uri"].replace("/mayfly:run", "/other:run")}
+    name = "projects/demo/locations/us-central1/jobs/mayfly-old"
+    ward.send(SCHEDULER, {"name": name, "schedule": entry["schedule"], "httpTarget": target})
+
+
 def _image_by_tag(task: Json) -> None:
     task["containers"][0]["image"] = IMAGE.partition("@")[0] + ":latest"
 
@@ -186,6 +193,14 @@ ILLNESSES = {
         lambda ward: ward.send(f"{SECRET}/versions/latest:disable", {}), ("secrets", "fail"), "is disabled",
         lambda ward: ward.send(f"{SECRET}/versions/latest:enable", {}),
     ),
+    "a destroyed secret": Illness(
+        lambda ward: ward.send(f"{SECRET}/versions/latest:destroy", {}), ("secrets", "fail"), "is destroyed",
+        lambda ward: ward.send(f"{SECRET}:addVersion", {"payload": {"data": "YSBrZXk="}}),
+    ),
+    "a secret that was never made": Illness(
+        lambda ward: ward.metadata(mayfly_secrets="KEY=exchange OTHER=forgotten"), ("secrets", "fail"),
+        "The secret forgotten has no version latest, and gpu-vm, when it boots reads it",
+    ),
     "a secret that the VM may not read": Illness(
         lambda ward: ward.send(f"{SECRET}:setIamPolicy", {"policy": {"bindings": []}}), ("vm-permissions", "fail"),
         "may not read the secret exchange",
@@ -253,6 +268,10 @@ ILLNESSES = {
     ),
     "a paused sweeper": Illness(
         lambda ward: ward.send(f"{SCHEDULER}/mayfly-sweep:pause", {}), ("sweeper", "fail"), "is paused",
+    ),
+    "a schedule of another job": Illness(
+        _another_schedule, ("schedules", "warn"), "/jobs/other:run, which is not the job mayfly",
+        lambda ward: ward.send(f"{SCHEDULER}/mayfly-old", method="DELETE"),
     ),
     "a paused schedule": Illness(
         lambda ward: ward.send(f"{SCHEDULER}/mayfly-daily:pause", {}), ("schedules", "warn"), "mayfly-daily is paused",

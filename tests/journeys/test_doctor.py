@@ -119,6 +119,25 @@ def test_a_tick_that_started_nothing_is_told_with_its_reason(deployed: Ward):
     assert wrong(examined()) == []
 
 
+def test_an_address_of_yours_is_none_to_release(deployed: Ward, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ADDRESS_POLICY", "release")
+    yours, role = wrong(examined())
+    assert (yours.check, role.check) == ("address", "job-permissions")
+    assert "gpu-ip is yours, and with ADDRESS_POLICY=release a run would have to delete it" in yours.finding.says
+    assert "compute.addresses.create" in role.finding.says
+
+
+def test_a_project_that_is_not_there_is_told_and_nothing_is_taken_for_well(
+    deployed: Ward, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PROJECT_ID", "no-such-project")
+    found = {one.check: one.finding for one in examined()}
+    at_ease = {name for name, finding in found.items() if finding.level is Level.OK}
+    assert at_ease == {"settings", "credentials"}
+    assert found["project"].level is Level.FAIL
+    assert found["project"].says.startswith("There is no project no-such-project, or we may not see it.")
+
+
 def test_a_template_is_looked_at_as_a_vm_is(deployed: Ward, monkeypatch: pytest.MonkeyPatch):
     properties = {
         "machineType": "n1-standard-4",

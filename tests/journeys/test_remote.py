@@ -22,14 +22,14 @@ from orchestrator.errors import CleanupOwed, NotFound
 from orchestrator.policy import seconds
 from tests.journeys.cloud_run import config_of, deployed
 from tests.journeys.command import begin, heard, mayfly
-from tests.journeys.lab import Lab, a_lab
+from tests.journeys.lab import IMPATIENT, Lab, a_lab
 from tests.journeys.sweeping import run_out, sweep
 
 
 @asynccontextmanager
 async def looking_on(lab: Lab, shown: list[Line], told: list[str]) -> AsyncIterator[Remote]:
     config = config_of(lab)
-    async with google_of(config.settings) as google:
+    async with google_of(config.settings, IMPATIENT) as google:
         yield Remote(deployed_executions(google, config), shown.append, told.append, look=seconds(0.2))
 
 
@@ -77,16 +77,18 @@ async def test_a_job_that_fails_is_answered_from_memory_when_cloud_run_tries_aga
     assert [line.message for line in shown].count("about to fail") == 1
 
 
-async def test_neither_a_lost_reply_nor_a_lost_request_makes_two_runs_or_none(lab: Lab):
+async def test_neither_a_lost_reply_nor_a_lost_request_nor_a_lost_connection_makes_two_runs_or_none(lab: Lab):
     await deployed(lab)
     told: list[str] = []
     async with looking_on(lab, [], told) as remote:
         await lab.inject(on="run.jobs.run", lose_request={})
         await lab.inject(on="run.jobs.run", lose_reply={})
         name = await remote.started(["run", "--key", "k"], "k", None)
+        await lab.inject(on="run.executions.get", times=8, lose_reply={})  # more than one look bears
         end = await remote.followed(name)
     assert [one.id for one in executions(lab)] == [name]
     assert len([line for line in told if line.startswith("Nobody answered whether")]) == 2
+    assert len([line for line in told if line.endswith("The run goes on without us; trying again.")]) == 1
     assert exit_code_of(end) == 0
 
 
