@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from mayfly.deploy.apis import Apis, is_enabled
+from mayfly.deploy.identities import ACCOUNT
 from mayfly.deploy.plan import Action, Step, down, up
 from mayfly.deploy.resource import Resource
 from orchestrator.errors import AlreadyExists, Conflict, Exit, MayflyError, NoMachine, Transient
@@ -24,6 +25,8 @@ _NOT_KNOWN_YET = (
     r"service ?accounts?\b.*(does not exist|not found|could not be found)|\brole\b.*(does not exist|not found)|"
     r"has not been used in project|SERVICE_DISABLED|Permission denied on secret"
 )
+# Of an account that we have just made these mean the same; of any other, that we lack the permission.
+_NEW_ACCOUNTS = rf"{_NOT_KNOWN_YET}|serviceaccounts\.actAs|does not have access to service account"
 Judge = Callable[[Resource, Json | None], Step]
 Tell = Callable[[Step, int, int], None]  # what is done now, its number, and how many there are
 
@@ -53,23 +56,25 @@ async def bring_about(
 ) -> None:
     """Carry the plan out, in its order. StepFailed."""
     work = [(one, step) for one, step in zip(resources, planned, strict=True) if step.does_something]
+    new_accounts = any((step.kind, step.action) == (ACCOUNT, Action.MAKE) for _, step in work)
+    lags = re.compile(_NEW_ACCOUNTS if new_accounts else _NOT_KNOWN_YET, re.IGNORECASE)
     for number, (resource, step) in enumerate(work, 1):
         tell(step, number, len(work))
         judge = down if step.action is Action.REMOVE else up
         try:
-            await _settle(google, clock, resource, judge)
+            await _settle(google, clock, resource, judge, lags)
         except MayflyError as error:
             failed = f"Step {number} of {len(work)} failed ({step}): {error}"
             mend = "What was done before it stays. Mend this, and do the same again: it goes on from there."
             raise StepFailed(f"{failed}\n{mend}", error.exit) from error
 
 
-async def _settle(google: GoogleAdmin, clock: Clock, resource: Resource, judge: Judge) -> None:
+async def _settle(google: GoogleAdmin, clock: Clock, resource: Resource, judge: Judge, lags: re.Pattern[str]) -> None:
     async def through() -> None:
         seen = await resource.look(google)
         step = judge(resource, seen)
         while step.does_something:
-            await _act(google, resource, step, seen)
+            await _act(google, resource, step, seen, lags)
             seen = await resource.look(google)
             before, step = step, judge(resource, seen)
             if step == before:  # no step further: give it time
@@ -78,7 +83,7 @@ async def _settle(google: GoogleAdmin, clock: Clock, resource: Resource, judge: 
     await patiently(through, SETTLING, clock)
 
 
-async def _act(google: GoogleAdmin, resource: Resource, step: Step, seen: Json | None) -> None:
+async def _act(google: GoogleAdmin, resource: Resource, step: Step, seen: Json | None, lags: re.Pattern[str]) -> None:
     try:
         if step.action is Action.MAKE:
             await resource.make(google)
@@ -89,6 +94,6 @@ async def _act(google: GoogleAdmin, resource: Resource, step: Step, seen: Json |
     except (AlreadyExists, Conflict) as raced:  # somebody was quicker, or the reply to an earlier try was lost
         raise Transient(str(raced)) from raced
     except NoMachine as refused:
-        if re.search(_NOT_KNOWN_YET, str(refused), re.IGNORECASE):
+        if lags.search(str(refused)):
             raise Transient(str(refused)) from refused
         raise
