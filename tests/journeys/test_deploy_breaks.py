@@ -115,6 +115,8 @@ async def test_an_account_that_google_does_not_know_everywhere_yet_is_waited_for
     denied = "Permission 'iam.serviceaccounts.actAs' denied on service account mayfly-sweeper (or it may not exist)."
     await project.inject(on="cloudscheduler.jobs.create", times=2, reply={"status": 403, "message": denied})
     await project.deploy()
+    assert len(project.waits) == 4, "each is told once"
+    assert sum("actAs" in why for why in project.waits) == 1
     assert done((await project.deploy()).steps) == []
 
 
