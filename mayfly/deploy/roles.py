@@ -74,7 +74,7 @@ SWEEPER: Permissions = {
 
 # On one resource alone.
 ACTING: Permissions = {
-    "iam.serviceAccounts.actAs": "`start`, `setMetadata` and `insert` of a VM that runs as that account",
+    "iam.serviceAccounts.actAs": "`start`, `setMetadata` and (documented) `insert` of a VM that runs as that account",
 }
 STATE: Permissions = {
     "storage.objects.get": _LEASE,
