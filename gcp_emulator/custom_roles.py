@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gcp_emulator.errors import RpcError
-from gcp_emulator.predefined_roles import PREDEFINED
 from gcp_emulator.routes import Answer, Call, Json, Route
 from gcp_emulator.rpc import body_of, etag, page_of, project_of
 
@@ -127,14 +126,6 @@ def undelete(world: "World", call: Call) -> Answer:
     return role.as_json()
 
 
-def get_predefined(_world: "World", call: Call) -> Answer:
-    """Show a role of Google's own, without its permissions, which are patterns here."""
-    name = f"roles/{call.params['role']}"
-    if name not in PREDEFINED:
-        raise RpcError(404, f"The role named {name} was not found.")
-    return {"name": name, "title": name.removeprefix("roles/"), "stage": "GA", "etag": "AA=="}
-
-
 def _find(world: "World", call: Call) -> CustomRole:
     name = f"projects/{project_of(world, call).id}/roles/{call.params['role']}"
     role = world.roles.get(name)
@@ -173,5 +164,4 @@ ROUTES = (
     Route("PATCH", ROLE, "iam.roles.update", patch),
     Route("DELETE", ROLE, "iam.roles.delete", delete),
     Route("POST", f"{ROLE}:undelete", "iam.roles.undelete", undelete),
-    Route("GET", "/v1/roles/{role}", "iam.roles.getPredefined", get_predefined),
 )

@@ -76,6 +76,8 @@ class Tick:
 
 
 def _attempt(world: "World", job: SchedulerJob, now: Tick) -> None:
+    if world.scheduler_jobs.get(job.name) is not job:
+        return  # it was deleted meanwhile
     job.last_attempt, job.next_retry, job.busy = world.now, None, True
     try:
         request = _request(job, now.scheduled)

@@ -20,9 +20,13 @@ from typing import Annotated, Any
 import typer
 
 from mayfly.call_command import call
+from mayfly.cancel_command import cancel
 from mayfly.deploy_command import deploy, destroy
+from mayfly.doctor_command import doctor
 from mayfly.init_command import init
+from mayfly.logs_command import logs
 from mayfly.order_command import order_of
+from mayfly.status_command import status
 from mayfly.sweep_command import sweep
 
 EXIT_USAGE = 2
@@ -97,6 +101,10 @@ def _add(name: str, command: Callable[..., int], summary: str | None = None) -> 
 _add("run", order_of("run"), "Run the job on the VM: for real.")
 _add("test", order_of("test"), "Rehearse the job on the VM: nothing is traded, nothing sent.")
 _add("sweep", sweep)
+_add("status", status)
+_add("logs", logs)
+_add("cancel", cancel)
+_add("doctor", doctor)
 _add("call", call)
 _add("init", init)
 _add("deploy", deploy)

@@ -68,6 +68,14 @@ def order_of(mode: str) -> Callable[..., int]:
             typer.Option(metavar="NAME", help="Make the VM from this instance template, and delete it afterwards."),
         ] = None,
         static_name: Annotated[str | None, typer.Option(metavar="NAME", help="STATIC_NAME for this once.")] = None,
+        remote: Annotated[
+            bool,
+            typer.Option(
+                "--remote",
+                help="In the deployed Cloud Run job; look on from here. Ctrl-C leaves it to itself, the same --key "
+                "looks on again.",
+            ),
+        ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="The receipt as JSON, also on a terminal.")] = False,
         debug: Annotated[
             bool, typer.Option("--debug", envvar="MAYFLY_DEBUG", help="Tracebacks, for bugs in Mayfly.")
@@ -79,7 +87,7 @@ def order_of(mode: str) -> Callable[..., int]:
         flags |= {"once_per": once_per, "tz": tz, "on_interrupt": on_interrupt, "wait_for_lease": wait_for_lease}
         wanted = {"mode": mode, "job": job, "command": context.obj, "set": set_ or [], "params": params, "key": key}
         del debug
-        return _carry_out(flags, wanted, as_json=as_json)
+        return (_carry_out_remote if remote else _carry_out)(flags, wanted, as_json=as_json)
 
     return order
 
@@ -91,3 +99,15 @@ def _carry_out(flags: dict[str, Any], wanted: dict[str, Any], *, as_json: bool) 
 
     order = read_order(**wanted)
     return carry_out(read_settings(**flags), order, as_json=as_json)
+
+
+def _carry_out_remote(flags: dict[str, Any], wanted: dict[str, Any], *, as_json: bool) -> int:
+    from mayfly.configured import configured
+    from mayfly.order import read_order
+    from mayfly.remote_run import RemoteOrder, carry_out_remote
+
+    order = read_order(**wanted)
+    config = configured(**flags)
+    names = {name: "project" if name == "project_id" else name.replace("_", "-") for name in flags}
+    given = {names[name]: value for name, value in flags.items() if name != "cloud_run_job"}
+    return carry_out_remote(config, RemoteOrder(order, wanted["job"], wanted["command"], given), as_json=as_json)

@@ -1,6 +1,8 @@
 """The receipt: all that goes to stdout. JSON for programs, a panel for people."""
 
+import dataclasses
 import json
+from datetime import datetime
 from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -9,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.lease import AddressPolicy
-from orchestrator.run import Outcome, Receipt, VmUse
+from orchestrator.run import CopiedFile, Outcome, PhaseTime, Receipt, VmUse
 from orchestrator.telemetry import json_line, sentence_of, severity_of
+from vm_agent.protocol import Mode
 
 _RESULT_CHARACTERS = 2000  # of a result on a terminal; the JSON has all of it
 _BAR_WIDTH = 24
@@ -59,6 +62,24 @@ def _fields(receipt: Receipt) -> dict[str, Any]:
         "address": receipt.address,
         "cleanup": receipt.cleanup,
     }
+
+
+def receipt_of(fields: dict[str, Any]) -> Receipt:
+    """The receipt that was printed as JSON, of this release or of another: what we do not know is passed over."""
+    known = {field.name: fields[field.name] for field in dataclasses.fields(Receipt) if field.name in fields}
+    phases = [PhaseTime(one["name"], datetime.fromisoformat(one["started"]), one["seconds"]) for one in known["phases"]]
+    return Receipt(
+        **known
+        | {
+            "mode": Mode(known["mode"]),
+            "outcome": Outcome(known["outcome"]),
+            "exit_code": int(known["exit_code"]),
+            "started_at": datetime.fromisoformat(known["started_at"]),
+            "artifacts": tuple(CopiedFile(**file) for file in known["artifacts"]),
+            "phases": tuple(phases),
+            "vm": known["vm"] and VmUse(**known["vm"]),
+        }
+    )
 
 
 def _milli(seconds: float | None) -> float | None:

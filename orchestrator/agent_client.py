@@ -84,6 +84,10 @@ class AgentClient:
         attempts = [run for run in found.runs if (run.key, run.mode) == (key, mode)]
         return max(attempts, key=lambda run: run.attempt, default=None)
 
+    async def runs(self) -> list[RunView]:
+        """The last that its ledger knows, newest first."""
+        return (await self._get(RunList, "/runs", "list its runs")).runs
+
     async def start(self, key: str, epoch: int, mode: Mode, order: StartRequest) -> RunView:
         """The key makes it safe to ask again: the agent answers with the run that it accepted before."""
         headers = {KEY_HEADER: key, EPOCH_HEADER: str(epoch), "Content-Type": START_MEDIA_TYPE}
@@ -105,6 +109,16 @@ class AgentClient:
             if unanswered:
                 raise AgentSilent(f"The agent did not answer whether it accepted the run. Asked again: {no}") from no
             raise
+
+    async def cancel(self, run: RunView, epoch: int) -> RunView:
+        """Begin to end it, in the name of the lease of that epoch. Fine if it has ended. Busy: a later one counts."""
+        headers = {EPOCH_HEADER: str(epoch)}
+
+        async def once() -> RunView:
+            answer = await self._line.send("POST", f"/runs/{quote(run.id)}/cancel", headers=headers)
+            return _accepted(RunView, answer, "cancel the run")
+
+        return await self._patiently(once)
 
     async def follow(self, run: RunView) -> RunView:
         """A long poll; a connection that breaks is made anew."""

@@ -20,6 +20,7 @@ from orchestrator.trip import Trip
 from vm_agent.protocol import Artifact, RunView
 
 LOG_NAME = "log.txt"
+RUN_NAME = "run.json"  # which run these are of: `mayfly logs KEY` finds them by it
 _PARTIAL = ".incoming"  # beside the log and the folder `artifacts`, so that no artifact can have its name
 
 
@@ -60,6 +61,8 @@ def _complain(trip: Trip, what: str) -> None:
 async def _copy_all(seen: Seen, view: RunView, trip: Trip) -> None:
     """The log first; then one file after the other: what is wrong with one is no reason to leave out the next."""
     folder, output = _folder(view, trip), trip.world.output(seen.machine, agent_ip(trip.run, seen))
+    with _arriving(folder / RUN_NAME, folder / _PARTIAL) as file:
+        file.write(view.model_dump_json().encode())
     trip.copied.append(await _save(_log(output, view), LOG_NAME, folder / LOG_NAME, folder / _PARTIAL))
     for artifact in await output.artifacts(view.id):
         try:

@@ -5,7 +5,7 @@ A run needs none of this. One origin stands for all of them under an emulator, a
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -63,6 +63,17 @@ class GoogleAdmin:
         asked = Asked(self._url(service, path), query, missing_is_fine=True)
         answered = await self._rest.send(asked, subject)
         return None if answered.missing else _document(answered.content)
+
+    async def time(self, service: Service, path: str, subject: Subject) -> datetime:
+        """Google's own clock: when it answered. Transient if the answer does not say."""
+        date = (await self._rest.send(Asked(self._url(service, path), missing_is_fine=True), subject)).date()
+        if date is None:
+            raise Transient(f"Cannot {subject.doing}: the answer has no date.")
+        return date
+
+    async def who(self) -> str:
+        """Our email, as far as the credentials tell. BadUsage: they are worth nothing."""
+        return await self._rest.who()
 
     async def list(
         self, service: Service, path: str, field: str, subject: Subject, **query: str

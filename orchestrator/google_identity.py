@@ -6,14 +6,14 @@ when it is imported and asks three questions for each token. Everything else is 
 
 from collections.abc import Callable
 from functools import partial
-from ssl import PROTOCOL_TLS_CLIENT, SSLContext
+from http import HTTPStatus
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 import google.auth
 import google.auth.compute_engine
-import httpx
 from google.auth import impersonated_credentials
-from google.auth.exceptions import DefaultCredentialsError, RefreshError
+from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
@@ -64,27 +64,26 @@ class MetadataIdentity:
     def __init__(self, host: str, policy: Policy, clock: Clock) -> None:
         self._url = f"http://{host}/{_PATH}"
         self._policy, self._clock = policy, clock
+        self._thread = Threads(1, "identity")
+        self._request = Request()
+        self._request.session.trust_env = False  # a link-local server: no proxy has any business with it
 
     async def token(self, audience: str) -> str:
         """As documented; `format=full` is what makes it tell the email."""
-        return await patiently(partial(self._once, audience), self._policy.cloud_calls, self._clock)
+        ask = partial(self._thread.call, partial(self._ask, audience))
+        return await patiently(ask, self._policy.cloud_calls, self._clock)
 
-    async def _once(self, audience: str) -> str:
-        query = {"audience": audience, "format": "full"}
+    def _ask(self, audience: str) -> str:
+        url = f"{self._url}?{urlencode({'audience': audience, 'format': 'full'})}"
+        timeout = self._policy.request.total_seconds()
         try:
-            async with httpx.AsyncClient(
-                headers={"Metadata-Flavor": "Google"},
-                timeout=self._policy.request.total_seconds(),
-                trust_env=False,  # a link-local server: no proxy has any business with it
-                verify=SSLContext(PROTOCOL_TLS_CLIENT),  # it speaks none, and to load the system's roots takes time
-            ) as http:
-                reply = await http.get(self._url, params=query)
-        except httpx.TransportError as error:
-            raise Transient(f"The metadata server does not answer: {type(error).__name__} {error}") from error
-        if reply.status_code == httpx.codes.OK:
-            return reply.text.strip()
-        said = f"the metadata server answered {reply.status_code} when it was asked for an ID token"
-        if reply.is_server_error or reply.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            reply: Any = self._request(url, headers={"Metadata-Flavor": "Google"}, timeout=timeout)
+        except TransportError as error:
+            raise Transient(f"The metadata server does not answer: {error}") from error
+        if reply.status == HTTPStatus.OK:
+            return str(reply.data.decode()).strip()
+        said = f"the metadata server answered {reply.status} when it was asked for an ID token"
+        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status == HTTPStatus.TOO_MANY_REQUESTS:
             raise Transient(f"Cannot show who we are: {said}.")
         raise Forbidden(f"Cannot show who we are: {said}. Give this job a service account, or set AUTH=api-key.")
 

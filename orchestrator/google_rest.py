@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 
 from google.api_core.exceptions import from_http_response
 from google.auth.credentials import Credentials
 from google.auth.transport.requests import AuthorizedSession
 
+from orchestrator.google_credentials import name_of
 from orchestrator.google_errors import Subject, speaking_our_errors
 from orchestrator.patience import patiently, uninterrupted
 from orchestrator.policy import Policy
@@ -55,6 +57,7 @@ class GoogleRest:
 
     def __init__(self, credentials: Credentials, policy: Policy, clock: Clock) -> None:
         self._policy, self._clock = policy, clock
+        self._credentials = credentials
         self._session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
         self._threads = Threads(_THREADS, "google-rest")
 
@@ -62,6 +65,11 @@ class GoogleRest:
         """Let idle threads and connections go. Nobody is waited for."""
         self._threads.close()
         self._session.close()  # type: ignore[no-untyped-call]
+
+    async def who(self) -> str:
+        """Whom Google takes us for. BadUsage: for nobody."""
+        ask = partial(self._threads.call, self._who)
+        return await patiently(ask, self._policy.cloud_calls, self._clock)
 
     async def send(self, asked: Asked, subject: Subject) -> Answered:
         """The answer. NotFound, Conflict, Forbidden."""
@@ -71,6 +79,10 @@ class GoogleRest:
             return await (answer if asked.verb == "GET" else uninterrupted(answer))
 
         return await (patiently(once, self._policy.cloud_calls, self._clock) if asked.again else once())
+
+    def _who(self) -> str:
+        with speaking_our_errors(Subject("get a token", "")):
+            return name_of(self._credentials)
 
     def _answer(self, asked: Asked, subject: Subject) -> Answered:
         with speaking_our_errors(subject):

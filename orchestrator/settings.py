@@ -15,7 +15,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from orchestrator.lease import STATE_URL, AddressPolicy
 from orchestrator.names import NAME, PROJECT, ZONE
-from orchestrator.notify import may_be_posted_to
 from orchestrator.run import OnInterrupt, OnRunning, Reach
 from orchestrator.settings_file import MayflyToml
 from orchestrator.spans import parse_duration
@@ -230,6 +229,8 @@ class Settings(BaseSettings):
     @field_validator("notify_url")
     @classmethod
     def _a_webhook(cls, url: SecretStr | None) -> SecretStr | None:
+        from orchestrator.notify import may_be_posted_to  # noqa: PLC0415 - who speaks HTTP there takes time to load
+
         if url is not None and not may_be_posted_to(url.get_secret_value()):
             raise ValueError("must begin with https:// (http:// only on this machine)")
         return url

@@ -2,9 +2,10 @@
 
 import codecs
 import json
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
+from orchestrator.clock import SystemClock
 from orchestrator.events import Ended, Event, JobOutput, JobProgress, Note, PhaseEnded, PhaseStarted
 from orchestrator.run import Outcome, Receipt
 
@@ -15,16 +16,7 @@ class JsonLog:
     """Writes each event as one line; bind what all lines shall carry as keyword arguments."""
 
     def __init__(self, stream: TextIO, **fields: Any):
-        import structlog  # noqa: PLC0415 - a tenth of a second that the live view need not pay
-
-        def render(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> str:
-            message = entry.pop("event")
-            return json_line(
-                {"severity": entry["severity"], "time": entry["time"], "message": message, **entry}, stream
-            )
-
-        processors: list[Any] = [structlog.processors.TimeStamper(fmt="iso", key="time"), render]
-        self._log = structlog.wrap_logger(structlog.WriteLogger(stream), processors, **fields)
+        self._stream, self._fields, self._clock = stream, fields, SystemClock()
         self._lines = Lines()
         self._tenth = -1
 
@@ -67,7 +59,9 @@ class JsonLog:
             self._say("INFO", line, source="job")
 
     def _say(self, severity: str, message: str, **fields: Any) -> None:
-        self._log.msg(message, severity=severity, **fields)
+        line = {"severity": severity, "time": self._clock.now().isoformat(), "message": message}
+        self._stream.write(json_line(line | self._fields | fields, self._stream) + "\n")
+        self._stream.flush()
 
 
 class Lines:

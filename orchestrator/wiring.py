@@ -10,9 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.agent_client import AgentClient
 from orchestrator.agents import Agents
 from orchestrator.clock import SystemClock
 from orchestrator.credentials import open_credentials
@@ -26,6 +25,9 @@ from orchestrator.seen import Machine
 from orchestrator.settings import Settings
 from vm_agent.protocol import Job, Mode
 
+if TYPE_CHECKING:
+    from orchestrator.agent_client import AgentClient
+
 
 class GoogleWorld:
     """The port `World` on Google Cloud, or on an emulator of it."""
@@ -35,7 +37,7 @@ class GoogleWorld:
         policy: Policy,
         clock: Clock,
         google: GoogleCompute,
-        client: Callable[[Machines, Machine, str], AgentClient],
+        client: "Callable[[Machines, Machine, str], AgentClient]",
         tell: Callable[[Event], None],
     ):
         self.policy: Policy = policy
@@ -111,7 +113,7 @@ async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event],
     """The world of one run; the clients are closed afterwards, and nobody waits for a request still in flight."""
     clock = SystemClock()
     google, credentials = await asyncio.gather(
-        asyncio.to_thread(_open_google, settings, policy, clock), open_credentials(settings, policy, clock)
+        asyncio.to_thread(open_compute, settings, policy, clock), open_credentials(settings, policy, clock)
     )
     credential = credentials(settings.zone, settings.instance)  # it is there by the time the VM is
     agents = Agents(settings, policy, clock)
@@ -122,7 +124,8 @@ async def open_world(settings: Settings, policy: Policy, tell: Callable[[Event],
         google.close()
 
 
-def _open_google(settings: Settings, policy: Policy, clock: Clock) -> GoogleCompute:
+def open_compute(settings: Settings, policy: Policy, clock: Clock) -> GoogleCompute:
+    """Compute Engine, for the VM that the settings name. Blocks: it imports Google's library."""
     created = None
     if settings.template is not None and settings.state_url is not None:
         created = Created(settings.template, settings.state_url, settings.instance, storage_endpoint(settings))

@@ -84,7 +84,7 @@ SPENDING = (
 )
 
 # Judgement is plain functions of facts: none of these modules, and nothing that waits.
-IMPURE = ("asyncio", "logging", "structlog", "time", "random", "os", "threading", "subprocess", "socket")
+IMPURE = ("asyncio", "logging", "time", "random", "os", "threading", "subprocess", "socket")
 WAITING = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
 
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "managers", "base", "handler", "handlers"}

@@ -136,7 +136,7 @@ def an_engine(folder: Path) -> Iterator[TestEngine]:
     with (folder / "machine.log").open("wb") as log:
         unshare = subprocess.Popen([*_NAMESPACES, "bash", "machine.sh"], cwd=folder, stdout=log, stderr=log)
     try:
-        _until_it_answers(folder, unshare)
+        until_it_answers(folder, unshare)
         machine = int(Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split()[0])
         engine = TestEngine(folder, machine)
         _write_shims(engine, binaries)
@@ -171,7 +171,8 @@ _NAMESPACES = (
 )
 
 
-def _until_it_answers(folder: Path, unshare: subprocess.Popen[bytes]) -> None:
+def until_it_answers(folder: Path, unshare: "subprocess.Popen[bytes]") -> None:
+    """A daemon whose socket is in `folder`; without it, why."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
         try:

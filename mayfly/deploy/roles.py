@@ -136,6 +136,31 @@ DESTROYER: Permissions = {
     },
 }
 
+# Whoever looks on, from a laptop.
+LOOKER: Permissions = {
+    "serviceusage.services.list": "the APIs",
+    **_each("compute.instances", "get list", "the VM, and others of ours"),
+    "compute.projects.get": "metadata and quotas of the project",
+    "compute.regions.get": "the quota of GPUs",
+    **_each("compute.addresses", "get list", "the static IP, and others of ours"),
+    "compute.firewalls.list": "the way to the agent",
+    **_each("secretmanager.secrets", "get getIamPolicy", "the secrets, and who reads them"),
+    "secretmanager.versions.get": "whether they have a value",
+    "resourcemanager.projects.getIamPolicy": "what our accounts may do",
+    "iam.roles.get": "what our accounts may do",
+    "iam.serviceAccounts.getIamPolicy": "as whom they may act",
+    "run.jobs.get": "the jobs",
+    "artifactregistry.dockerimages.get": "their image",
+    "cloudscheduler.jobs.list": "the next tick",
+}
+REMOTE: Permissions = {
+    **_each("run.jobs", "run runWithOverrides", "`--remote`: the run, with its key"),
+    **_each("run.executions", "get list", "`--remote`: how far it is, and which one has the key"),
+    "run.tasks.list": "`--remote`: its exit code",
+    "logging.logEntries.list": "`--remote`, `mayfly logs --remote`: its lines and its receipt",
+    "run.executions.cancel": "`mayfly cancel` of a run that Cloud Run holds",
+}
+
 # What Google's documentation leaves open, by table: needed in the emulator, which is strict.
 UNDOCUMENTED: Mapping[str, frozenset[str]] = {
     "ORCHESTRATOR": frozenset({"compute.addresses.use"}),

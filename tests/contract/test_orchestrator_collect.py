@@ -43,7 +43,7 @@ def files(folder: Path) -> set[str]:
 async def test_names_that_lead_out_of_the_folder_are_refused_and_the_others_copied(tmp_path: Path):
     names = ["../../evil", "/etc/evil", "", "a/../../evil", "nul\0byte", "x" * 300, "good.txt"]
     trip = await copied(tmp_path / "out", names)
-    assert files(tmp_path) == {"out/r1/log.txt", "out/r1/artifacts/good.txt"}
+    assert files(tmp_path) == {"out/r1/run.json", "out/r1/log.txt", "out/r1/artifacts/good.txt"}
     assert [file.path for file in trip.copied] == ["log.txt", "good.txt"]
     assert len(trip.not_copied) == len(names) - 1
 
@@ -58,6 +58,7 @@ async def test_a_run_whose_id_leads_out_of_the_folder_is_not_copied(tmp_path: Pa
 async def test_no_artifact_is_written_over_by_another_that_is_still_arriving(tmp_path: Path):
     await copied(tmp_path, ["a.part", "a", ".incoming", "log.txt"])
     assert files(tmp_path / "r1") == {
+        "run.json",
         "log.txt",
         "artifacts/a.part",
         "artifacts/a",

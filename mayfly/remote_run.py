@@ -1,0 +1,118 @@
+"""`mayfly run --remote` and `mayfly test --remote`: the deployed job does it, and we look on."""
+
+import asyncio
+import json
+import secrets
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from mayfly.call_off import run_and_leave
+from mayfly.cloud_logs import Line
+from mayfly.deploy.config import Config
+from mayfly.executions import deployed_executions
+from mayfly.google import google_of
+from mayfly.order import Order
+from mayfly.receipt import receipt_of, show
+from mayfly.remote import Remote, RemoteEnd, exit_code_of, without_receipt
+from orchestrator.errors import BadUsage, Exit
+from orchestrator.settings import Settings
+from orchestrator.telemetry import json_line
+
+_STYLES = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
+
+
+@dataclass(frozen=True)
+class RemoteOrder:
+    """An order, and how it was typed: what was given on the command line goes to the job, nothing else does."""
+
+    order: Order
+    job: str | None
+    command: Sequence[str] | None
+    flags: Mapping[str, Any]  # by the options' names: {"once-per": "1d"}; None was not given
+
+
+def carry_out_remote(config: Config, wanted: RemoteOrder, *, as_json: bool) -> int:
+    """Start it, or join the live one of that key; show its lines as they come, print its receipt; the exit code."""
+    if config.settings.on_cloud_run:
+        raise BadUsage("--remote starts the Cloud Run job, and this is it: leave it out of the job's arguments.")
+    key = wanted.order.key or (None if wanted.flags["once-per"] else _new_key())
+    return run_and_leave(_there_and_back(config, wanted, key, as_json=as_json))
+
+
+async def _there_and_back(config: Config, wanted: RemoteOrder, key: str | None, *, as_json: bool) -> int:
+    console = Console(stderr=True)
+    left = asyncio.Event()
+    for end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(end, left.set)
+    async with google_of(config.settings) as google:
+        executions = deployed_executions(google, config)
+        remote = Remote(executions, lambda line: _show(line, console), lambda said: _tell(said, console))
+        limit = config.task_timeout if wanted.flags["timeout"] else None
+        name = await remote.started(arguments(wanted, key), key, limit)
+        following, leaving = asyncio.create_task(remote.followed(name)), asyncio.create_task(left.wait())
+        await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            return _ended(following.result(), config.settings, as_json=as_json)
+        again = f"mayfly {wanted.order.mode} --remote --key {key}" if key else f"mayfly logs --remote {name}"
+        cancel = f"mayfly cancel{f' {key}' if key else ''}"
+        _tell(f"Left. {name} goes on in Cloud Run. Look on again: {again}; end it: {cancel}", console)
+        return int(Exit.TERMINATED)
+
+
+def arguments(wanted: RemoteOrder, key: str | None) -> list[str]:
+    """What the container's `mayfly` is told. BadUsage for what has no place there."""
+    if wanted.flags["out"] is not None:
+        raise BadUsage("--out names a folder of the job's container, which goes with it: --remote has none.")
+    params = [part for name, value in wanted.order.params.items() for part in ("--set", _param(name, value))]
+    flags = {"key": key, **wanted.flags}
+    given = [part for name, value in flags.items() if value is not None for part in (f"--{name}", str(value))]
+    job = [wanted.job] if wanted.job is not None else []
+    command = ["--", *wanted.command] if wanted.command is not None else []
+    return [str(wanted.order.mode), *job, *given, *params, *command]
+
+
+def _param(name: str, value: Any) -> str:
+    if not name or set(name) & {".", "="}:
+        raise BadUsage(f"The param {name!r} cannot go to a Cloud Run job: its name has a dot, or a =, or is none.")
+    return f"{name}={json.dumps(value, ensure_ascii=False)}"
+
+
+def _new_key() -> str:
+    return f"remote-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def _ended(end: RemoteEnd, settings: Settings, *, as_json: bool) -> int:
+    if end.receipt is None:
+        sys.stderr.write(f"mayfly: {without_receipt(end)}\n")
+        return exit_code_of(end)
+    fields = {name: value for name, value in end.receipt.fields.items() if name not in {"message", "severity"}}
+    with suppress(OSError):
+        if as_json or not sys.stdout.isatty():
+            print(json_line(fields, sys.stdout), flush=True)  # noqa: T201 - stdout is for this
+        else:
+            show(receipt_of(fields), Console(), emulator=settings.compute_emulator_host)
+    return exit_code_of(end)
+
+
+def _show(line: Line, console: Console) -> None:
+    """For a person with its time; else as Cloud Logging has it, a JSON line again."""
+    with suppress(OSError):
+        if not console.is_terminal:
+            entry = {"severity": line.severity, "time": line.at.isoformat(), **line.fields}
+            sys.stderr.write(json_line(entry, sys.stderr) + "\n")
+            sys.stderr.flush()
+            return
+        style = _STYLES.get(line.severity, "" if line.fields.get("source") == "job" else "dim")
+        console.print(Text(f"{line.at.astimezone():%H:%M:%S} ", "dim") + Text(line.message, style), highlight=False)
+
+
+def _tell(said: str, console: Console) -> None:
+    _show(Line("", datetime.now(UTC), "INFO", {"message": said}), console)

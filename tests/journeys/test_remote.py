@@ -1,0 +1,135 @@
+"""`mayfly run --remote`: the deployed job does it, in processes of its own, and we look on."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gcp_emulator.knobs import Knobs
+from mayfly.cancelling import cancel
+from mayfly.cloud_logs import Line
+from mayfly.executions import deployed_executions
+from mayfly.google import google_of
+from mayfly.logs import remote_log
+from mayfly.remote import Remote, exit_code_of
+from mayfly.standing import standing_of
+from orchestrator.errors import CleanupOwed, NotFound
+from orchestrator.policy import seconds
+from tests.journeys.cloud_run import config_of, deployed
+from tests.journeys.command import begin, heard, mayfly
+from tests.journeys.lab import IMPATIENT, Lab, a_lab
+from tests.journeys.sweeping import run_out, sweep
+
+
+@asynccontextmanager
+async def looking_on(lab: Lab, shown: list[Line], told: list[str]) -> AsyncIterator[Remote]:
+    config = config_of(lab)
+    async with google_of(config.settings, IMPATIENT) as google:
+        yield Remote(deployed_executions(google, config), shown.append, told.append, look=seconds(0.2))
+
+
+def executions(lab: Lab) -> list[Any]:
+    return list(lab.emulator.cloud.world.executions.values())
+
+
+async def test_the_deployed_job_runs_and_its_lines_and_its_receipt_come_here(
+    lab: Lab, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+):
+    here = tmp_path / "cwd"
+    async with looking_on(lab, [], []) as remote:
+        with pytest.raises(NotFound, match="no Cloud Run job mayfly in us-central1 of demo: run `mayfly deploy` first"):
+            await remote.started(["run"], "k", None)
+
+    await deployed(lab)
+    ended = await mayfly(lab, here, "run", "main:run", "--remote", "--set", "coin=BTC", "--set", "a.b=2")
+    assert (ended.code, ended.receipt["outcome"], ended.receipt["result"]) == (0, "succeeded", {"order": "placed"})
+    assert not {"severity", "message"} & ended.receipt.keys(), "it is the receipt that a local run would print"
+    lines = [note["message"] for note in ended.notes]
+    assert lines.index("Starting gpu-vm in us-central1-a") < lines.index("trading for real"), (
+        "in their order, the job's own among them"
+    )
+    (execution,) = executions(lab)
+    key = ended.receipt["run_key"]
+    given = execution.template["template"]["containers"][0]["args"]
+    assert given == ["run", "main:run", "--key", key, "--set", 'coin="BTC"', "--set", 'a={"b": 2}']
+
+    capsysbinary.readouterr()
+    await remote_log(config_of(lab), key, follow=True)
+    said = capsysbinary.readouterr().out
+    assert b"trading for real\n" in said
+    assert said.count(b"main:run (run) succeeded\n") == 1
+
+
+async def test_a_job_that_fails_is_answered_from_memory_when_cloud_run_tries_again_and_told_with_its_code(lab: Lab):
+    await deployed(lab, maxRetries=1)
+    shown: list[Line] = []
+    async with looking_on(lab, shown, []) as remote:
+        end = await remote.followed(await remote.started(["run", "main:fail", "--key", "k"], "k", None))
+    assert (exit_code_of(end), end.execution.succeeded) == (1, False)
+    assert end.receipt is not None
+    assert end.receipt.fields["answered_from_memory"], "the last attempt's receipt, not the first one's"
+    assert len(lab.requests("instances.start")) == 1
+    assert [line.message for line in shown].count("about to fail") == 1
+
+
+async def test_neither_a_lost_reply_nor_a_lost_request_nor_a_lost_connection_makes_two_runs_or_none(lab: Lab):
+    await deployed(lab)
+    told: list[str] = []
+    async with looking_on(lab, [], told) as remote:
+        await lab.inject(on="run.jobs.run", lose_request={})
+        await lab.inject(on="run.jobs.run", lose_reply={})
+        name = await remote.started(["run", "--key", "k"], "k", None)
+        await lab.inject(on="run.executions.get", times=8, lose_reply={})  # more than one look bears
+        end = await remote.followed(name)
+    assert [one.id for one in executions(lab)] == [name]
+    assert len([line for line in told if line.startswith("Nobody answered whether")]) == 2
+    assert len([line for line in told if line.endswith("The run goes on without us; trying again.")]) == 1
+    assert exit_code_of(end) == 0
+
+
+async def test_who_looks_on_may_leave_and_come_back_and_a_cancelled_execution_comes_down(lab: Lab, tmp_path: Path):
+    await deployed(lab, maxRetries=3)
+    here, order = tmp_path / "cwd", ("run", "main:for_ever", "--remote", "--key", "nightly")
+    first = await begin(lab, here, *order)
+    await heard(first, "Starting gpu-vm")
+    first.send_signal(signal.SIGINT)
+    _, said = await first.communicate()
+    assert first.returncode == 143
+    left = json.loads(said.splitlines()[-1])["message"]
+    assert "goes on in Cloud Run" in left
+    assert "end it: mayfly cancel nightly" in left
+
+    second = asyncio.create_task(mayfly(lab, here, *order))
+    await lab.until(lambda: len(lab.requests("run.executions.list")) > 1)  # it has found the one that is there
+    cancelled = await mayfly(lab, here, "cancel", "nightly")
+    assert (cancelled.code, cancelled.receipt["how"], cancelled.receipt["vm"]) == (0, "execution", "TERMINATED")
+    ended = await second
+    (execution,) = executions(lab)
+    assert (ended.code, ended.receipt["outcome"], execution.state) == (143, "terminated", "CANCELLED")
+    assert ended.notes[0]["message"].startswith("Run nightly is at work already")
+    assert execution.retried == 0
+
+
+async def test_the_run_of_an_execution_that_was_killed_is_cancelled_at_its_agent_and_a_sweep_does_the_rest(
+    tmp_path: Path,
+):
+    async with a_lab(tmp_path / "disks", knobs=Knobs(cancelled_task="kill")) as lab:
+        await deployed(lab, {"LEASE_TTL": "8s"})
+        told: list[str] = []
+        async with looking_on(lab, [], []) as remote:
+            await remote.started(["run", "main:for_ever", "--key", "k"], "k", None)
+        async with asyncio.timeout(60):
+            while (greeting := (await standing_of(config_of(lab))).greeting) is None or greeting.run is None:
+                await asyncio.sleep(0.1)
+        with pytest.raises(CleanupOwed, match="is gone, and gpu-vm may still be on: `mayfly sweep` stops it"):
+            await cancel(config_of(lab), "k", told.append)
+        assert [one.split(":")[0] for one in told if "at its agent" in one], told
+        assert (await run_out(lab)).key == "k"
+        receipt = await sweep(lab)
+        assert (receipt.exit_code, [one.standing for one in receipt.findings]) == (0, ["abandoned"])
+        await lab.all_is_well()
