@@ -153,9 +153,12 @@ class _Agreement:
         return typer.confirm(self._question, default=False, err=True)
 
 
-def _progress(step: "Step", number: int, count: int) -> None:
+def _progress(step: "Step", number: int, count: int, waits: str) -> None:
     from mayfly.deploy.plan import SIGNS
 
+    if waits:
+        typer.echo(f"      waiting: {waits}", err=True)
+        return
     typer.echo(f"[{number:>{len(str(count))}}/{count}] {SIGNS[step.action]} {step.kind} {step.name}", err=True)
 
 

@@ -6,9 +6,12 @@ looked at, and what is missing is done. What was done counts once it was seen.
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from mayfly.deploy.apis import Apis, is_enabled
+from mayfly.deploy.identities import ACCOUNT
 from mayfly.deploy.plan import Action, Step, down, up
 from mayfly.deploy.resource import Resource
 from orchestrator.errors import AlreadyExists, Conflict, Exit, MayflyError, NoMachine, Transient
@@ -24,8 +27,11 @@ _NOT_KNOWN_YET = (
     r"service ?accounts?\b.*(does not exist|not found|could not be found)|\brole\b.*(does not exist|not found)|"
     r"has not been used in project|SERVICE_DISABLED|Permission denied on secret"
 )
+# Of an account that we have just made these mean the same; of any other, that we lack the permission.
+_NEW_ACCOUNTS = rf"{_NOT_KNOWN_YET}|serviceaccounts\.actAs|does not have access to service account"
 Judge = Callable[[Resource, Json | None], Step]
-Tell = Callable[[Step, int, int], None]  # what is done now, its number, and how many there are
+# What is done now, its number, how many there are; and again with the reason, if it has to be waited for.
+Tell = Callable[[Step, int, int, str], None]
 
 
 class StepFailed(MayflyError):
@@ -53,32 +59,56 @@ async def bring_about(
 ) -> None:
     """Carry the plan out, in its order. StepFailed."""
     work = [(one, step) for one, step in zip(resources, planned, strict=True) if step.does_something]
+    new_accounts = any((step.kind, step.action) == (ACCOUNT, Action.MAKE) for _, step in work)
+    lags = re.compile(_NEW_ACCOUNTS if new_accounts else _NOT_KNOWN_YET, re.IGNORECASE)
     for number, (resource, step) in enumerate(work, 1):
-        tell(step, number, len(work))
+        told = partial(tell, step, number, len(work))
+        told("")
         judge = down if step.action is Action.REMOVE else up
         try:
-            await _settle(google, clock, resource, judge)
+            await _settle(google, clock, resource, judge, _Words(lags, told))
         except MayflyError as error:
             failed = f"Step {number} of {len(work)} failed ({step}): {error}"
             mend = "What was done before it stays. Mend this, and do the same again: it goes on from there."
             raise StepFailed(f"{failed}\n{mend}", error.exit) from error
 
 
-async def _settle(google: GoogleAdmin, clock: Clock, resource: Resource, judge: Judge) -> None:
+async def _settle(google: GoogleAdmin, clock: Clock, resource: Resource, judge: Judge, words: "_Words") -> None:
     async def through() -> None:
         seen = await resource.look(google)
         step = judge(resource, seen)
         while step.does_something:
-            await _act(google, resource, step, seen)
+            await _act(google, resource, step, seen, words.lags)
             seen = await resource.look(google)
             before, step = step, judge(resource, seen)
             if step == before:  # no step further: give it time
                 raise Transient(f"it does not show: {step}{''.join(f', {found}' for found in step.differences)}")
 
-    await patiently(through, SETTLING, clock)
+    async def with_a_word() -> None:
+        try:
+            await through()
+        except Transient as lag:
+            words.once(str(lag))
+            raise
+
+    await patiently(with_a_word, SETTLING, clock)
 
 
-async def _act(google: GoogleAdmin, resource: Resource, step: Step, seen: Json | None) -> None:
+@dataclass
+class _Words:
+    """Which of Google's mean that it is only slow; and what is told about that, once."""
+
+    lags: re.Pattern[str]
+    tell: Callable[[str], None]
+    told: bool = False
+
+    def once(self, why: str) -> None:
+        if not self.told:
+            self.told = True
+            self.tell(why)
+
+
+async def _act(google: GoogleAdmin, resource: Resource, step: Step, seen: Json | None, lags: re.Pattern[str]) -> None:
     try:
         if step.action is Action.MAKE:
             await resource.make(google)
@@ -89,6 +119,6 @@ async def _act(google: GoogleAdmin, resource: Resource, step: Step, seen: Json |
     except (AlreadyExists, Conflict) as raced:  # somebody was quicker, or the reply to an earlier try was lost
         raise Transient(str(raced)) from raced
     except NoMachine as refused:
-        if re.search(_NOT_KNOWN_YET, str(refused), re.IGNORECASE):
+        if lags.search(str(refused)):
             raise Transient(str(refused)) from refused
         raise

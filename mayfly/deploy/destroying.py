@@ -102,5 +102,11 @@ class Destruction:
 
 def _counted(tell: Tell, count: int) -> Tell:
     """The two halves are one to who looks on."""
-    numbers = iter(range(1, count + 1))
-    return lambda step, *_: tell(step, next(numbers), count)
+    so_far = 0
+
+    def counted(step: Step, _number: int, _count: int, waits: str) -> None:
+        nonlocal so_far
+        so_far += not waits
+        tell(step, so_far, count, waits)
+
+    return counted

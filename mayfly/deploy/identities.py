@@ -8,6 +8,8 @@ from mayfly.deploy.marks import described
 from mayfly.deploy.resource import Item
 from orchestrator.google_admin import GoogleAdmin, Json, Service
 
+ACCOUNT = "service account"  # the kind
+
 
 def email_of(project: str, account: str) -> str:
     """The address of a service account of this project. Of a domain's project "example.com:p" the domain comes last."""
@@ -31,7 +33,7 @@ class _ServiceAccount(Item):
 def service_account(project: str, account: str, purpose: str) -> Item:
     """One of our accounts; what it may do is granted elsewhere."""
     return _ServiceAccount(
-        kind="service account",
+        kind=ACCOUNT,
         name=email_of(project, account),
         account=account,
         service=Service.IAM,

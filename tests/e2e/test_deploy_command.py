@@ -13,7 +13,7 @@ import pytest
 
 from gcp_emulator.emulator import Emulator
 from gcp_emulator.exports import DEMO_IMAGE, demo_exports, exports
-from gcp_emulator.seed import PERSON, empty_seed
+from gcp_emulator.seed import PERSON, caller_email, empty_seed
 from tests.contract.world import Running, running
 from tests.journeys.lab import CHECKOUT, starts_the_agent
 
@@ -82,7 +82,8 @@ def shell(empty: Running, tmp_path: Path) -> Shell:
 
 def test_init_deploy_run_and_destroy_from_nothing_to_nothing(empty: Running, shell: Shell) -> None:
     assert shell.mayfly("init", "--yes").returncode == 0
-    script = starts_the_agent(MAYFLY_CALLERS=PERSON)  # in place of ours, which fetches and installs for half a minute
+    callers = f"{PERSON},{caller_email('demo')}"
+    script = starts_the_agent(MAYFLY_CALLERS=callers)  # in place of ours, which fetches and installs for half a minute
     script_in_its_place = {"MAYFLY_VM_METADATA": json.dumps({"startup-script": script})}
     planned = shell.mayfly("deploy", "--dry-run", **script_in_its_place)
     assert planned.returncode == 0
@@ -93,9 +94,11 @@ def test_init_deploy_run_and_destroy_from_nothing_to_nothing(empty: Running, she
     assert "[18/18] + permissions on the job mayfly" in first.stderr
     second = shell.mayfly("deploy", **script_in_its_place)
     assert second.stdout == "Nothing to do; 18 are as it should be.\n"
-    ran = shell.mayfly("run", "main:run")
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout)["cleanup"] == "confirmed"
+    for where in ([], ["--remote"]):
+        ran = shell.mayfly("run", "main:run", *where)
+        assert ran.returncode == 0, ran.stderr
+        assert json.loads(ran.stdout)["cleanup"] == "confirmed"
+    assert empty.verbs().count("run.jobs.run") == 1
     assert shell.mayfly("deploy", "--json", **script_in_its_place).stdout.startswith(
         '{"project": "demo", "done": false'
     )

@@ -49,6 +49,7 @@ class Project:
     folder: Path
     image: str | None = IMAGE
     told: list[Step] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
 
     def describe(self, **changes: Any) -> None:
         """Write mayfly.toml."""
@@ -69,15 +70,19 @@ class Project:
                 image=image or self.image,
                 values=values or {},
                 agreed=lambda _: not dry_run,
-                tell=lambda step, *_: self.told.append(step),
+                tell=self._tell,
             )
+
+    def _tell(self, step: Step, _number: int, _count: int, waits: str) -> None:
+        if waits:
+            self.waits.append(waits)
+        else:
+            self.told.append(step)
 
     async def destroy(self, agreed: Callable[[Sequence[Step]], bool] = lambda _: True) -> list[Step]:
         config = self.config()
         async with google_of(config.settings) as google:
-            steps, _ = await Destruction(google, SystemClock(), config).carry_out(
-                agreed, lambda step, *_: self.told.append(step)
-            )
+            steps, _ = await Destruction(google, SystemClock(), config).carry_out(agreed, self._tell)
             return steps
 
     async def ask(self, path: str) -> Any:

@@ -19,7 +19,7 @@ from mayfly.deploy.vm_body import metadata_of
 from orchestrator.errors import Busy, Exit
 from orchestrator.google_errors import Subject
 from orchestrator.google_rest import Answered, Asked, GoogleRest
-from tests.journeys.deploying import VALUES, Project, a_project, done
+from tests.journeys.deploying import IMAGE, VALUES, Project, a_project, done
 
 INSTANCE = "compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm"
 JOB = "v2/projects/demo/locations/us-central1/jobs/mayfly"
@@ -112,8 +112,23 @@ async def test_an_account_that_google_does_not_know_everywhere_yet_is_waited_for
     unknown = {"status": 400, "reason": "badRequest", "message": "Service account mayfly-vm does not exist."}
     for verb in ("resourcemanager.projects.setIamPolicy", "instances.insert", "run.jobs.create"):
         await project.inject(on=verb, times=3, reply=unknown)
+    denied = "Permission 'iam.serviceaccounts.actAs' denied on service account mayfly-sweeper (or it may not exist)."
+    await project.inject(on="cloudscheduler.jobs.create", times=2, reply={"status": 403, "message": denied})
     await project.deploy()
+    assert len(project.waits) == 4, "each is told once"
+    assert sum("actAs" in why for why in project.waits) == 1
     assert done((await project.deploy()).steps) == []
+
+
+async def test_of_an_account_that_is_known_the_same_words_mean_a_permission_and_nothing_is_waited_for(
+    project: Project,
+) -> None:
+    project.image = None
+    await project.deploy()
+    denied = "Permission 'iam.serviceaccounts.actAs' denied on service account mayfly-sweeper (or it may not exist)."
+    await project.inject(on="cloudscheduler.jobs.create", reply={"status": 403, "message": denied})
+    with pytest.raises(StepFailed, match=r"lacks the permission iam\.serviceaccounts\.actAs"):
+        await project.deploy(image=IMAGE)
 
 
 async def test_somebody_who_changes_the_policy_at_the_same_moment_loses_nothing(project: Project) -> None:
