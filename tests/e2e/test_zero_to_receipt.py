@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,8 +41,19 @@ def registry(tmp_path: Path) -> Iterator[str]:
     settings = {"version": "0.1", "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}}}
     (tmp_path / "registry.yml").write_text(json.dumps(settings | {"log": {"level": "error"}, "http": {"addr": host}}))
     with subprocess.Popen(["docker-registry", "serve", tmp_path / "registry.yml"]) as process:
-        yield host
-        process.terminate()
+        try:
+            while process.poll() is None and not answers(host):
+                time.sleep(0.05)
+            yield host
+        finally:
+            process.terminate()
+
+
+def answers(host: str) -> bool:
+    try:
+        return httpx.get(f"http://{host}/v2/").is_success
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager
