@@ -24,7 +24,7 @@ GOOGLES_OWN = {"PROJECT_ID", "BUILD_ID", "COMMIT_SHA"}  # of https://cloud.googl
 
 def test_cloud_build_takes_cloudbuild_yaml() -> None:
     documents = importlib.resources.files("googleapiclient.discovery_cache") / "documents"
-    cloud_build = Schemas(json.loads((documents / "cloudbuild.v1.json").read_bytes())["schemas"])
+    cloud_build = Schemas(json.loads((documents / "cloudbuild.v1.json").read_bytes())["schemas"], {})
     cloud_build.check("Build", Side.CALLER)(BUILD)
     with pytest.raises(ValueError, match="automap"):
         cloud_build.check("Build", Side.CALLER)(BUILD | {"options": {"automap": True}})

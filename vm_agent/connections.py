@@ -114,6 +114,7 @@ class Connection(H11Protocol):
         headers |= SECURITY_HEADERS
         if self._asked():  # the app may be at work on the head of a request whose body is none
             self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False  # too late to ask for the body
             self.cycle.message_event.set()
         if self.conn.our_state is h11.SEND_BODY:  # an answer is on its way, and must not look whole
             self.transport.close()

@@ -160,6 +160,23 @@ BODIES = {
 }  # it begins
 
 
+async def test_a_body_that_is_no_http_is_refused_once_though_its_sender_would_have_waited_to_be_asked_for_it(
+    gateway: Gateway,
+) -> None:
+    """The refusal comes from the connection, and then the app asks for the body: no 100 Continue after that."""
+    asking = f"POST /echo HTTP/1.1\r\n{HEAD}Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(asking.encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+    async with asyncio.timeout(30):  # we stay on the line, and read on
+        while not any('"POST /echo"' in line for line in gateway.lines):
+            await asyncio.sleep(0.01)
+    writer.close()
+    assert b"HTTP/1.1 " not in await reader.read()
+    assert (await gateway.client.get("/")).status_code == 200
+    assert "Traceback" not in "".join(gateway.lines)
+
+
 async def test_a_request_that_can_be_read_in_two_ways_is_refused(gateway: Gateway, service: Service) -> None:
     for probe, request in PROBES.items():
         answer = await gateway.raw(request.encode())
