@@ -161,9 +161,11 @@ class _Errand:
             if not await self._end_left_behind(machine, greeting):
                 raise CleanupOwed(f"{self._lease.holder} is gone. {judged.why} It could not be cancelled: look again.")
             raise CleanupOwed(f"Run {self._lease.key} was cancelled at its agent. {gone}")
-        if self._how and not machine.off:
-            raise CleanupOwed(gone)
-        return self._nothing_live(machine)
+        if not self._how:
+            return self._nothing_live(machine)
+        if machine.off:
+            return self._come_down(machine, "whoever cleans up next gives its lease back")
+        raise CleanupOwed(gone)
 
     async def _end_left_behind(self, machine: Machine, greeting: Greeting | None) -> bool:
         """Whether it has ended; not if its agent does not answer, or has another run."""

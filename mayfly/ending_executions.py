@@ -83,4 +83,5 @@ class EndingExecutions:
             return []
         except (NoMachine, Transient) as unseen:
             self.unseen = str(unseen)
+            self._tell(f"Which executions wait for the run could not be seen: {unseen}")
             return []

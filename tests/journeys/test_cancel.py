@@ -16,7 +16,7 @@ from orchestrator.run import Outcome
 from tests.journeys.cloud_run import config_of, deployed
 from tests.journeys.command import begin, mayfly
 from tests.journeys.lab import IMPATIENT, Lab, a_lab
-from tests.journeys.sweeping import abandoned_at, sweep
+from tests.journeys.sweeping import abandoned_at, left_lease, sweep
 
 
 async def started(lab: Lab, *arguments: str) -> str:
@@ -63,6 +63,31 @@ async def test_an_execution_that_is_about_to_begin_is_cancelled_by_its_key_and_n
         assert (await cancel(config_of(lab), None, print)).said == "No run is live on gpu-vm."
         assert lab.requests("instances.start", "instances.stop") == []
         await lab.all_is_well()
+
+
+async def test_an_execution_between_two_attempts_does_not_begin_the_next_though_its_lease_has_run_out(tmp_path: Path):
+    between = Processes((sys.executable, "-c", "import time; time.sleep(600)"))
+    async with a_lab(tmp_path / "disks", containers=between) as lab:
+        await deployed(lab, maxRetries=3)
+        name = await started(lab, "run")
+        await left_lease(lab, "gpu-vm", execution=name)
+        cancelled = await cancel(config_of(lab), None, print)
+        assert (cancelled.key, cancelled.how, states(lab)) == ("monday", "execution", {name: "CANCELLED"})
+        assert cancelled.said.endswith("gpu-vm is off, and whoever cleans up next gives its lease back.")
+        await lab.all_is_well()
+
+
+async def test_who_may_not_list_executions_is_told_so_and_the_run_is_cancelled_all_the_same(lab: Lab):
+    refused = {"status": 403, "message": "Permission 'run.executions.list' denied."}
+    await lab.inject(on="run.executions.list", times=2, reply=refused)
+    nothing = await cancel(config_of(lab), None, print)
+    assert "could not be seen: Cannot list the executions of mayfly" in nothing.said
+    running = asyncio.create_task(lab.run("main:for_ever", key="k"))
+    await lab.until(lambda: len(lab.requests("instances.start")) == 1)
+    told: list[str] = []
+    assert (await cancel(config_of(lab), "k", told.append)).how == "agent"
+    assert told[0].startswith("Which executions wait for the run could not be seen: ")
+    assert (await running).outcome is Outcome.CANCELLED
 
 
 async def test_a_run_in_line_is_cancelled_and_the_one_that_holds_the_vm_goes_on(tmp_path: Path):
