@@ -155,7 +155,7 @@ LOOKER: Permissions = {
 }
 REMOTE: Permissions = {
     **_each("run.jobs", "run runWithOverrides", "`--remote`: the run, with its key"),
-    **_each("run.executions", "get list", "`--remote`, `mayfly cancel`: how far they are, and which have the key"),
+    **_each("run.executions", "get list", "`--remote`: how far it is, and which one has the key"),
     "run.tasks.list": "`--remote`: its exit code",
     "logging.logEntries.list": "`--remote`, `mayfly logs --remote`: its lines and its receipt",
     "run.executions.cancel": "`mayfly cancel` of a run that Cloud Run holds",
