@@ -100,4 +100,5 @@ def _error(call: Call, error: ReplyWith) -> Reply:
         return metadata_server.page(error.status, error.reason, error.message)
     if names_reasons(call.request.path):
         return ApiError(error.status, error.reason, error.message).reply()
-    return RpcError(error.status, error.message).reply()
+    status = error.reason if error.reason.isupper() else None  # in this form it is one word in capitals: ABORTED
+    return RpcError(error.status, error.message, status).reply()

@@ -11,7 +11,7 @@ import typer
 def cancel(
     key: Annotated[
         str | None,
-        typer.Argument(metavar="KEY", show_default=False, help="Only if this is the live run. Default: any."),
+        typer.Argument(metavar="KEY", show_default=False, help="Only this run, or execution. Default: the live run."),
     ] = None,
     *,
     project: Annotated[str | None, typer.Option(metavar="PROJECT", help="PROJECT_ID for this once.")] = None,
@@ -21,8 +21,9 @@ def cancel(
 ) -> int:
     """End the live run, wherever it is held, and wait until its VM was seen to come down.
 
-    A run that a Cloud Run execution holds is cancelled there; any other at the VM's agent, and its holder comes down by
-    itself. Exit codes: 0 it is over, or no run was live; 6 another run is live; 7 it was not seen to come down.
+    A run that Cloud Run executions hold, or wait for, is cancelled there; any other at the VM's agent, and its holder
+    comes down by itself. Exit codes: 0 it is over, or no run was live; 6 another run is live, or without KEY one may be
+    about to begin; 7 it was not seen to come down.
     """
     import asyncio
 

@@ -87,7 +87,7 @@ async def test_a_run_that_this_machine_holds_is_cancelled_at_its_agent_and_comes
 async def test_where_no_run_is_live_there_is_nothing_to_cancel(lab: Lab):
     at_rest = await cancel(config_of(lab), None, print)
     assert (at_rest.key, at_rest.said) == (None, "No run is live on gpu-vm.")
-    await abandoned_at(lab, "job")
+    await abandoned_at(lab, "boot")
     left = await cancel(config_of(lab), None, print)
     assert "left its lease behind: `mayfly sweep` puts that right" in left.said
     assert lab.requests("instances.stop") == [], "only a claim on its lease allows that"
