@@ -136,6 +136,14 @@ class Patient:
         """A Cloud Run job; None if there is none."""
         return await self._find(f"job {name}", Service.RUN, f"{collection(self.config)}/{name}")
 
+    async def account_of(self, name: str) -> str | None:
+        """Whom a Cloud Run job acts as; None if it is not deployed."""
+        try:
+            job = await self.job(name)
+        except NotLooked:  # Cloud Run is not enabled
+            return None
+        return None if job is None else str(job["template"]["template"].get("serviceAccount", "nobody"))
+
     async def deployed_job(self) -> Json:
         """The job that carries runs out. NotLooked: nothing is deployed."""
         job = await self.job(self.config.job.name)

@@ -182,8 +182,13 @@ ILLNESSES = {
         ("startup-script", "warn"), "of another release",
     ),
     "an unknown caller": Illness(
-        lambda ward: ward.metadata(mayfly_callers="me@demo.iam.gserviceaccount.com"), ("callers", "fail"),
+        lambda ward: ward.metadata(mayfly_callers="mayfly-sweeper@demo.iam.gserviceaccount.com"), ("callers", "fail"),
         "will not obey mayfly-orchestrator@demo.iam.gserviceaccount.com, the account of the Cloud Run job mayfly",
+    ),
+    "a sweeper that the agent does not know": Illness(
+        lambda ward: ward.metadata(mayfly_callers="mayfly-orchestrator@demo.iam.gserviceaccount.com"),
+        ("callers", "warn"),
+        "will not obey mayfly-sweeper@demo.iam.gserviceaccount.com, the account of the sweeper mayfly-sweep",
     ),
     "the wrong proof": Illness(
         lambda ward: ward.metadata(mayfly_auth="api-key", mayfly_agent_key="exchange"), ("callers", "fail"),
