@@ -190,7 +190,24 @@ SHOWN = {
 async def test_what_only_google_can_show_is_told_too(
     deployed: Ward, line: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ):
-    truth, shown = SHOWN[line]
+    found = wrong(await examined_as_shown(deployed, monkeypatch, *SHOWN[line]))
+    assert [(one.check, one.finding.level) for one in found] == [line]
+
+
+async def test_an_answer_that_nobody_thought_of_fails_one_check_and_keeps_nobody_from_the_others(
+    deployed: Ward, monkeypatch: pytest.MonkeyPatch
+):
+    found = await examined_as_shown(deployed, monkeypatch, b'"limit":', b'"lumit":')
+    (failed,) = wrong(found)
+    assert (failed.check, failed.finding.level) == ("gpu-quota", Level.FAIL)
+    assert failed.finding.says == "It could not be told (KeyError: 'limit')."
+    assert [one.check for one in found] == ["settings", *(check.name for check in CHECKS)]
+
+
+async def examined_as_shown(
+    deployed: Ward, monkeypatch: pytest.MonkeyPatch, truth: bytes, shown: bytes
+) -> list[Examined]:
+    """By a Compute Engine that shows that in place of the truth."""
     told = []
 
     async def say(asked: Asked) -> bytes:
@@ -200,9 +217,9 @@ async def test_what_only_google_can_show_is_told_too(
 
     async with serving(say) as url:
         monkeypatch.setenv("COMPUTE_EMULATOR_HOST", urlsplit(url).netloc)
-        found = wrong(await examine(lambda: read_config(os.environ), SystemClock()))
+        found = await examine(lambda: read_config(os.environ), SystemClock())
     assert any(told), "the emulator does not say that any more"
-    assert [(one.check, one.finding.level) for one in found] == [line]
+    return found
 
 
 def test_the_command_changes_nothing_and_its_exit_code_says_whether_something_fails(deployed: Ward):
