@@ -11,7 +11,7 @@ from rich.console import Console
 from mayfly.doctor.examine import CHECKS, WRONG_SETTINGS, Examined
 from mayfly.doctor.findings import Finding, Level
 from mayfly.doctor.page import troubleshooting_page
-from mayfly.doctor.quota import metric_of
+from mayfly.doctor.quota import metric_of, that_counts
 from mayfly.doctor.reach import Rule, open_to, rule_of
 from mayfly.doctor.report import as_lines, exit_code
 
@@ -72,6 +72,25 @@ def test_a_port_is_open_by_the_first_rule_that_is_about_all_who_call(rules: list
 )
 def test_the_quota_of_a_gpu_has_its_name(model: str, spot: bool, metric: str):
     assert metric_of(model, spot=spot) == metric
+
+
+@pytest.mark.parametrize(
+    ("granted", "spot", "counts"),
+    [
+        ({"NVIDIA_L4_GPUS": 2.0, "PREEMPTIBLE_NVIDIA_L4_GPUS": 1.0}, True, "PREEMPTIBLE_NVIDIA_L4_GPUS"),
+        ({"NVIDIA_L4_GPUS": 2.0, "PREEMPTIBLE_NVIDIA_L4_GPUS": 0.0}, True, "NVIDIA_L4_GPUS"),
+        ({"NVIDIA_L4_GPUS": 2.0}, True, "NVIDIA_L4_GPUS"),
+        ({"NVIDIA_L4_GPUS": 2.0, "PREEMPTIBLE_NVIDIA_L4_GPUS": 1.0}, False, "NVIDIA_L4_GPUS"),
+        ({"CPUS": 24.0}, True, None),
+    ],
+)
+def test_a_spot_vm_takes_from_the_ordinary_quota_where_its_own_was_never_granted(
+    granted: dict[str, float], spot: bool, counts: str | None
+):
+    found = that_counts(
+        [{"metric": metric, "limit": limit} for metric, limit in granted.items()], "nvidia-l4", spot=spot
+    )
+    assert (found and found["metric"]) == counts
 
 
 def test_a_person_sees_a_line_for_each_check_with_the_mend_and_the_command_below():
