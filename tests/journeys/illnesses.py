@@ -132,7 +132,13 @@ def _other_image(task: Json) -> None:
 
 
 def _short(task: Json) -> None:
-    task["timeout"] = "600s"
+    task["timeout"] = "3000s"  # longer than the VM may be on, and no time to wait, to start it and to come down
+
+
+def _longer_runs(task: Json) -> None:
+    for variable in task["containers"][0]["env"]:
+        if variable["name"] == "TIMEOUT":
+            variable["value"] = "2h"
 
 
 def _other_vm(task: Json) -> None:
@@ -262,10 +268,13 @@ ILLNESSES = {
         lambda ward: ward.job(_other_image, "mayfly-sweep"), ("job-image", "warn"), "runs another image than the job",
     ),
     "a short task": Illness(
-        lambda ward: ward.job(_short), ("job-timeout", "fail"), "after 10m, and a run may take 45m",
+        lambda ward: ward.job(_short), ("job-timeout", "fail"), "after 50m, and a run may take 1h14m",
     ),
     "another VM's job": Illness(
         lambda ward: ward.job(_other_vm), ("job-settings", "warn"), "INSTANCE=old-vm",
+    ),
+    "a job for longer runs": Illness(
+        lambda ward: ward.job(_longer_runs), ("job-settings", "warn"), "TIMEOUT=2h",
     ),
     "no sweeper": Illness(
         lambda ward: ward.send(f"{RUN}/mayfly-sweep", method="DELETE"), ("sweeper", "fail"),
