@@ -62,6 +62,12 @@ def _give(ward: Ward, role: str) -> None:
     ward.send("v1/projects/demo:setIamPolicy", {"policy": policy})
 
 
+def _nobody_but(ward: Ward, secret: str, account: str) -> None:
+    member = f"serviceAccount:{account}@demo.iam.gserviceaccount.com"
+    bindings = [{"role": "roles/secretmanager.secretAccessor", "members": [member]}]
+    ward.send(f"v1/projects/demo/secrets/{secret}:setIamPolicy", {"policy": {"bindings": bindings}})
+
+
 def _labelled(ward: Ward, resource: str, labels: Json) -> None:
     seen = ward.get(resource)
     ward.send(f"{resource}/setLabels", {"labels": labels, "labelFingerprint": seen["labelFingerprint"]})
@@ -257,6 +263,15 @@ ILLNESSES = {
     "a role without a permission": Illness(
         _role_without("compute.instances.setScheduling"), ("job-permissions", "fail"),
         "lacks compute.instances.setScheduling on projects/demo",
+    ),
+    "a job that may not read its secret": Illness(
+        lambda ward: _nobody_but(ward, "notify-url", "mayfly-sweeper"), ("job-permissions", "fail"),
+        "mayfly-orchestrator@demo.iam.gserviceaccount.com, the account of the Cloud Run job mayfly, lacks "
+        "secretmanager.versions.access on projects/demo/secrets/notify-url",
+    ),
+    "a sweeper that may not read its secret": Illness(
+        lambda ward: _nobody_but(ward, "notify-url", "mayfly-orchestrator"), ("job-permissions", "fail"),
+        "the account of the Cloud Run job mayfly-sweep, lacks secretmanager.versions.access",
     ),
     "an image by tag": Illness(
         lambda ward: ward.job(_image_by_tag), ("job-image", "warn"), "names its image by a tag",

@@ -127,6 +127,45 @@ def test_an_address_of_yours_is_none_to_release(deployed: Ward, monkeypatch: pyt
     assert "compute.addresses.create" in role.finding.says
 
 
+def test_what_an_account_of_yours_may_do_by_other_ways_than_the_projects_policy_is_not_taken_for_a_failure(
+    deployed: Ward,
+):
+    deployed.send("v1/projects/demo/serviceAccounts", {"accountId": "your-account"})
+    deployed.job(lambda task: task.update(serviceAccount="your-account@demo.iam.gserviceaccount.com"))
+    try:
+        found = wrong(examined())
+    finally:
+        deployed.deploy()
+        deployed.send("v1/projects/demo/serviceAccounts/your-account@demo.iam.gserviceaccount.com", method="DELETE")
+    caller, *unseen = found
+    assert (caller.check, caller.finding.level) == ("callers", Level.FAIL)
+    assert {(one.check, one.finding.level) for one in unseen} == {("job-permissions", Level.WARN)}
+    assert [one.finding.says.partition(" on ")[2].partition(".")[0] for one in unseen] == [
+        "projects/demo",
+        "mayfly-vm@demo",
+        "projects/demo/secrets/notify-url",
+    ]
+    assert wrong(examined()) == []
+
+
+@pytest.mark.parametrize("secret", ["exchange/versions/1", "projects/demo/secrets/exchange/1"])
+def test_a_secret_is_found_however_it_is_named(deployed: Ward, monkeypatch: pytest.MonkeyPatch, secret: str):
+    monkeypatch.setenv("AUTH", "api-key")
+    monkeypatch.setenv("AGENT_KEY_SECRET", secret)
+    monkeypatch.setenv("MAYFLY_JOB_SECRETS", json.dumps({"HOOK": secret}))
+    before = len(deployed.history("request"))
+    found = examined()
+    told = {one.check: one.finding for one in found}
+    assert (told["secrets"].level, told["permissions"].level) == (Level.OK, Level.OK)
+    asked = [one["path"] for one in deployed.history("request")[before:] if one["method"] == "POST"]
+    assert any(path.endswith("projects/demo/secrets/exchange:testIamPermissions") for path in asked), asked
+    lacking = [one.finding.says for one in found if one.check == "job-permissions"]
+    assert [one.partition("@")[0] for one in lacking] == ["mayfly-orchestrator", "mayfly-sweeper"]
+    assert all(
+        one.endswith("lacks secretmanager.versions.access on projects/demo/secrets/exchange.") for one in lacking
+    )
+
+
 def test_a_project_that_is_not_there_is_told_and_nothing_is_taken_for_well(
     deployed: Ward, monkeypatch: pytest.MonkeyPatch
 ):

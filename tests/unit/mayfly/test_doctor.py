@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mayfly.doctor.examine import CHECKS, WRONG_SETTINGS, Examined
 from mayfly.doctor.findings import Finding, Level
+from mayfly.doctor.grants import roles_of
 from mayfly.doctor.page import troubleshooting_page
 from mayfly.doctor.quota import metric_of, that_counts
 from mayfly.doctor.reach import Rule, open_to, rule_of
@@ -91,6 +92,16 @@ def test_a_spot_vm_takes_from_the_ordinary_quota_where_its_own_was_never_granted
         [{"metric": metric, "limit": limit} for metric, limit in granted.items()], "nvidia-l4", spot=spot
     )
     assert (found and found["metric"]) == counts
+
+
+def test_a_role_on_a_condition_is_not_held_for_sure():
+    me = "me@demo.iam.gserviceaccount.com"
+    bindings = [
+        {"role": "roles/a", "members": [f"serviceAccount:{me}"]},
+        {"role": "roles/b", "members": [f"serviceAccount:{me}"], "condition": {"expression": "request.time < x"}},
+        {"role": "roles/c", "members": ["serviceAccount:you@demo.iam.gserviceaccount.com"]},
+    ]
+    assert roles_of(me, [{"bindings": bindings}, {}]) == ({"roles/a"}, {"roles/b"})
 
 
 def test_a_person_sees_a_line_for_each_check_with_the_mend_and_the_command_below():
