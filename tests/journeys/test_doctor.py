@@ -233,6 +233,19 @@ async def test_what_only_google_can_show_is_told_too(
     assert [(one.check, one.finding.level) for one in found] == [line]
 
 
+async def test_a_network_that_another_project_shares_is_not_taken_for_closed(
+    deployed: Ward, monkeypatch: pytest.MonkeyPatch
+):
+    truth, shared = b"projects/demo/global/networks/", b"projects/host/global/networks/"
+    found = await examined_as_shown(deployed, monkeypatch, truth, shared)
+    assert wrong(found) == []
+    (told,) = [one.finding for one in found if one.check == "firewall"]
+    assert (told.level, told.says) == (
+        Level.SKIPPED,
+        "The network default is of the project host, as its firewall rules are.",
+    )
+
+
 async def test_an_answer_that_nobody_thought_of_fails_one_check_and_keeps_nobody_from_the_others(
     deployed: Ward, monkeypatch: pytest.MonkeyPatch
 ):

@@ -64,6 +64,23 @@ def test_a_port_is_open_by_the_first_rule_that_is_about_all_who_call(rules: list
 
 
 @pytest.mark.parametrize(
+    ("target", "is_for_it"),
+    [
+        ({}, True),
+        ({"targetTags": ["mayfly", "web"]}, True),
+        ({"targetTags": ["web"]}, False),
+        ({"targetServiceAccounts": ["vm@demo.iam.gserviceaccount.com"]}, True),
+        ({"targetServiceAccounts": ["web@demo.iam.gserviceaccount.com"]}, False),
+    ],
+)
+def test_a_rule_is_for_vms_with_its_tag_or_its_account_or_for_all(target: dict[str, list[str]], is_for_it: bool):
+    rule = rule_of(body(**target), "default", 8000)
+    assert rule is not None
+    vm = {"tags": {"items": ["mayfly"]}, "serviceAccounts": [{"email": "vm@demo.iam.gserviceaccount.com"}]}
+    assert rule.is_for(vm) is is_for_it
+
+
+@pytest.mark.parametrize(
     ("model", "spot", "metric"),
     [
         ("nvidia-tesla-t4", False, "NVIDIA_T4_GPUS"),
