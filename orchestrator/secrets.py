@@ -13,8 +13,7 @@ from orchestrator.threads import IMPORTING, Threads
 Fetch = Callable[[str], bytes]  # by the version's full name
 
 _NAME = r"[\w-]{1,255}"
-_FULL = re.compile(rf"projects/[^/]+/secrets/{_NAME}(/versions/{_NAME})?")
-_SHORT = re.compile(rf"({_NAME})(?:/({_NAME}))?")
+_NAMED = re.compile(rf"(?P<project>projects/[^/]+/secrets/)?(?P<name>{_NAME})(?:/(?:versions/)?(?P<version>{_NAME}))?")
 
 
 class Secrets:
@@ -33,7 +32,7 @@ class Secrets:
     async def read(self, variable: str, secret: str) -> str:
         """The environment's `variable` if it is set, else the secret from Secret Manager.
 
-        `secret` is "name", "name/version" or "projects/P/secrets/S[/versions/V]". NotFound, Forbidden.
+        `secret` is "name[/version]" or "projects/P/secrets/S[/versions/V]". NotFound, Forbidden.
         """
         if given := self._environment.get(variable):
             return given
@@ -72,13 +71,17 @@ def open_secrets(
 
 def version_name(project: str, secret: str) -> str:
     """The full name of a secret's version; the latest one unless it says which."""
-    if full := _FULL.fullmatch(secret):
-        return secret if full[1] else f"{secret}/versions/latest"
-    if short := _SHORT.fullmatch(secret):
-        return f"projects/{project}/secrets/{short[1]}/versions/{short[2] or 'latest'}"
+    if named := _NAMED.fullmatch(secret):
+        where = named["project"] or f"projects/{project}/secrets/"
+        return f"{where}{named['name']}/versions/{named['version'] or 'latest'}"
     raise BadUsage(
         f"{secret!r} does not name a secret: write NAME, NAME/VERSION or projects/P/secrets/NAME/versions/V."
     )
+
+
+def secret_name(project: str, secret: str) -> str:
+    """The full name of a secret, whatever version of it is meant."""
+    return version_name(project, secret).partition("/versions/")[0]
 
 
 def _google_fetch(url: str | None, metadata_host: str | None, policy: Policy) -> Fetch:

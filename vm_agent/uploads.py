@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,10 @@ class Uploads:
     def find(self, digest: str) -> Upload:
         """How much of it is here."""
         whole, part = self._places(digest)
+        begun = _size(part)  # first: it becomes the whole at any moment, and never the other way round
         if whole.exists():
-            return Upload(sha256=digest, size=whole.stat().st_size, complete=True)
-        return Upload(sha256=digest, size=part.stat().st_size if part.exists() else 0, complete=False)
+            return Upload(sha256=digest, size=_size(whole), complete=True)
+        return Upload(sha256=digest, size=begun, complete=False)
 
     async def append(self, digest: str, *, total: int, offset: int, pieces: AsyncIterator[bytes]) -> Upload:
         """Add a part of a file of `total` bytes. BadOffset, PartOnItsWay, TooLarge, WrongFile."""
@@ -117,7 +119,9 @@ class Uploads:
         return self._folder / digest, self._folder / f"{digest}{_PART}"
 
     def _make_room(self, total: int, part: Path) -> None:
-        """The oldest of the others go, but none that is on its way. PartOnItsWay, TooLarge: that is not enough."""
+        """The oldest of the others go, but none that is on its way, and none if that is not enough. PartOnItsWay,
+        TooLarge.
+        """
         if total > self._bytes_max:
             raise TooLarge(f"a file may be {self._bytes_max} bytes at most")
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -126,18 +130,19 @@ class Uploads:
         growing = {file for file in others if self._grows(file)}
         resting = sorted(others - growing, key=_touched)
         promised = sum(self._promised(file) for file in growing) + total
-        to_come = promised - sum(map(_size, growing)) - (_size(part) if part.exists() else 0)
+        to_come = promised - sum(map(_size, growing)) - _size(part)
 
         def fits() -> bool:
             return promised + sum(map(_size, resting)) <= self._bytes_max and to_come <= _room(self._folder)
 
-        while not fits():
-            if resting:
+        if promised <= self._bytes_max and to_come <= _room(self._folder) + sum(map(_freed, resting)):
+            while resting and not fits():
                 self._drop(resting.pop(0))
-            elif growing:
-                raise PartOnItsWay("other files are on their way, and there is no room for this one beside them")
-            else:
-                raise TooLarge("there is no room for it on the disk")
+            if fits():
+                return
+        if growing:
+            raise PartOnItsWay("other files are on their way, and there is no room for this one beside them")
+        raise TooLarge("there is no room for it on the disk")
 
     def _grows(self, file: Path) -> bool:
         """Whether a caller is at it: sends it just now, or did a moment ago and is between two parts."""
@@ -155,12 +160,25 @@ class Uploads:
 
 
 def _size(file: Path) -> int:
-    return file.stat().st_size
+    """Bytes; 0 if it is not there, for a part may become the whole while we look."""
+    with suppress(FileNotFoundError):
+        return file.stat().st_size
+    return 0
+
+
+def _freed(file: Path) -> int:
+    """Bytes that the disk has more without it: a run that was handed it keeps them."""
+    with suppress(FileNotFoundError):
+        seen = file.stat()
+        return seen.st_size if seen.st_nlink == 1 else 0
+    return 0
 
 
 def _touched(file: Path) -> float:
-    """Unix seconds."""
-    return file.stat().st_mtime
+    """Unix seconds; long ago if it is not there."""
+    with suppress(FileNotFoundError):
+        return file.stat().st_mtime
+    return 0
 
 
 def _room(folder: Path) -> float:

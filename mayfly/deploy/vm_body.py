@@ -17,8 +17,13 @@ OTHERS = {LEASE_ATTRIBUTE, "mayfly-hold"}  # of our attributes those that runs a
 
 
 def orchestrator_email(config: Config) -> str:
-    """Whom agents obey."""
+    """Who carries runs out."""
     return config.job.service_account or email_of(config.project, "mayfly-orchestrator")
+
+
+def sweeper_email(config: Config) -> str:
+    """Who finishes what dead runs left, and asks agents for that whether their run is alive."""
+    return email_of(config.project, "mayfly-sweeper")
 
 
 def vm_email(config: Config) -> str:
@@ -42,7 +47,7 @@ def attributes(config: Config, script: StartupScript) -> dict[str, str]:
         "mayfly-ref": vm.ref,
         "mayfly-extras": " ".join(vm.extras) or "none",
         "mayfly-auth": own.auth.value,
-        "mayfly-callers": ",".join(dict.fromkeys([orchestrator_email(config), *vm.callers])),
+        "mayfly-callers": ",".join(dict.fromkeys([orchestrator_email(config), sweeper_email(config), *vm.callers])),
         "mayfly-agent-key": own.agent_key_secret if own.auth is Auth.API_KEY else None,
         "mayfly-secrets": " ".join(f"{name}={secret}" for name, secret in vm.secrets.items()),
         "mayfly-port": _unless_default("agent_port", own.agent_port, str(own.agent_port)),

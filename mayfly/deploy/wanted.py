@@ -16,7 +16,7 @@ from mayfly.deploy.schedules import entry, overrides, sweep_entry
 from mayfly.deploy.secret_items import SecretValue, secret
 from mayfly.deploy.startup import startup_script
 from mayfly.deploy.template import bucket, template
-from mayfly.deploy.vm_body import orchestrator_email, vm_email
+from mayfly.deploy.vm_body import orchestrator_email, sweeper_email, vm_email
 from orchestrator.google_admin import Service
 from orchestrator.lease import AddressPolicy
 from orchestrator.settings import Auth
@@ -34,7 +34,7 @@ class Wanted:
         self._config, self._image, self._values = config, image, values or {}
         self._project = config.project
         self._orchestrator, self._vm = orchestrator_email(config), vm_email(config)
-        self._sweeper = email_of(config.project, "mayfly-sweeper")
+        self._sweeper = sweeper_email(config)
         self._scheduler = email_of(config.project, "mayfly-scheduler")
 
     def resources(self) -> list[Resource]:
@@ -132,6 +132,7 @@ class Wanted:
         if own.auth is Auth.API_KEY:
             named += [(own.agent_key_secret, self._vm, vm.service_account)]
             named += [(own.agent_key_secret, self._orchestrator, job.service_account)]
+            named += [(own.agent_key_secret, self._sweeper, None)]
         found: dict[str, list[str]] = {}
         for text, reader, yours in named:
             name = secret_of(text)[0].removeprefix(f"projects/{self._project}/secrets/")

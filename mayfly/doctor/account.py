@@ -11,6 +11,7 @@ from orchestrator.google_admin import Json, Service
 from orchestrator.google_errors import Subject
 from orchestrator.lease import STATE_URL, AddressPolicy
 from orchestrator.policy import seconds
+from orchestrator.secrets import secret_name
 from orchestrator.settings import Auth, Settings
 
 _SKEW = seconds(30)  # tokens and certificates are valid from a little before they were made
@@ -115,7 +116,7 @@ async def permissions(patient: Patient) -> list[Finding]:
         path = f"projects/-/serviceAccounts/{account}"
         lacking.append((account, await _lacking(patient, Service.IAM, path, ACTING)))
     if patient.settings.auth is Auth.API_KEY and patient.settings.agent_key is None:
-        secret = f"{where}/secrets/{patient.settings.agent_key_secret.partition('/')[0]}"
+        secret = secret_name(patient.settings.project_id, patient.settings.agent_key_secret)
         lacking.append((secret, await _lacking(patient, Service.SECRETS, secret, KEY)))
     if (bucket := STATE_URL.fullmatch(patient.settings.state_url or "")) and patient.settings.template is not None:
         lacking.append((f"gs://{bucket['bucket']}", await _lacking_on_bucket(patient, bucket["bucket"])))

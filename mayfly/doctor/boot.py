@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
+from mayfly.deploy.run_jobs import sweeper
 from mayfly.deploy.startup import SCRIPT_ATTRIBUTE, startup_script
 from mayfly.doctor.findings import Finding, Level, NotLooked, Trouble, check, well
 from mayfly.doctor.patient import Patient
@@ -37,6 +38,14 @@ ANOTHER = Trouble(
 NOT_A_CALLER = Trouble(
     Level.FAIL,
     "The agent on {instance} will not obey {account}, {who}: mayfly-callers says {callers}.",
+    "Name it there. It counts from the next boot.",
+    "gcloud compute instances add-metadata {instance} --zone {zone} --project {project} "
+    "--metadata '^;^mayfly-callers={all}'",
+)
+NOT_THE_SWEEPER = Trouble(
+    Level.WARN,
+    "The agent on {instance} will not obey {account}, the account of the sweeper {sweeper}: what a dead run left on is "
+    "not known to be over before its deadline. mayfly-callers says {callers}.",
     "Name it there. It counts from the next boot.",
     "gcloud compute instances add-metadata {instance} --zone {zone} --project {project} "
     "--metadata '^;^mayfly-callers={all}'",
@@ -84,9 +93,9 @@ async def script(patient: Patient) -> list[Finding]:
     return [(ANOTHER if _OURS in text else NOT_OURS).found(patient.names)]
 
 
-@check("callers", NO_TOKENS, NOT_A_CALLER)
+@check("callers", NO_TOKENS, NOT_A_CALLER, NOT_THE_SWEEPER)
 async def callers(patient: Patient) -> list[Finding]:
-    """The agent will obey whoever starts runs."""
+    """The agent will obey whoever starts runs, and the sweeper."""
     metadata, own = await patient.metadata(), patient.settings.auth.value
     taken = metadata.get("mayfly-auth") or Auth.ID_TOKEN.value
     if taken not in {own, "both"}:
@@ -94,12 +103,15 @@ async def callers(patient: Patient) -> list[Finding]:
     if patient.settings.auth is not Auth.ID_TOKEN:
         return well(f"It takes {taken}.")
     named = [caller.strip() for caller in metadata.get("mayfly-callers", "").split(",") if caller.strip()]
-    account, who = await _starter(patient)
-    if account in named:
-        return well(f"It obeys {', '.join(named)}.")
-    together = ",".join([*named, account])
-    said = ", ".join(named) or "nobody"
-    return [NOT_A_CALLER.found(patient.names, account=account, who=who, callers=said, all=together)]
+    (starter, who), sweeping = await _starter(patient), await patient.account_of(sweeper(patient.config))
+    missing = [one for one in (starter, sweeping) if one is not None and one not in named]
+    facts = {"callers": ", ".join(named) or "nobody", "all": ",".join([*named, *missing])}
+    found = []
+    if starter in missing:
+        found.append(NOT_A_CALLER.found(patient.names, account=starter, who=who, **facts))
+    if sweeping in missing and sweeping != starter:
+        found.append(NOT_THE_SWEEPER.found(patient.names, account=sweeping, **facts))
+    return found or well(f"It obeys {facts['callers']}.")
 
 
 @check("secrets", NO_VERSION, DISABLED, DESTROYED)
@@ -114,12 +126,10 @@ async def secrets(patient: Patient) -> list[Finding]:
 
 
 async def _starter(patient: Patient) -> tuple[str, str]:
-    try:
-        job = await patient.deployed_job()
-    except NotLooked:
+    account = await patient.account_of(patient.config.job.name)
+    if account is None:
         return await patient.google.who(), "who we are here"
-    account = job["template"]["template"].get("serviceAccount", "nobody")
-    return str(account), f"the account of the Cloud Run job {patient.config.job.name}"
+    return account, f"the account of the Cloud Run job {patient.config.job.name}"
 
 
 def _read_by_runs(patient: Patient) -> Iterator[tuple[str, str]]:

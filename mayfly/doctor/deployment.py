@@ -9,7 +9,8 @@ from mayfly.doctor.patient import Patient
 from mayfly.ticks import Tick
 from orchestrator.errors import NotFound
 from orchestrator.google_admin import Json, Service
-from orchestrator.spans import written
+from orchestrator.settings import Settings
+from orchestrator.spans import parse_duration, written
 
 BY_TAG = Trouble(
     Level.WARN,
@@ -31,8 +32,8 @@ NOT_ONE = Trouble(
 )
 TOO_SHORT = Trouble(
     Level.FAIL,
-    "Cloud Run ends a task of the job {job} after {seen}, and a run may take {needed}: it would be cut off, and the VM "
-    "left to its dead-man.",
+    "Cloud Run ends a task of the job {job} after {seen}, and a run may take {needed}, with the wait for its turn, the "
+    "way up and the way down: it would be cut off, and the VM left to its dead-man.",
     "Give the task more time.",
     "gcloud run jobs update {job} --region {job_region} --project {project} --task-timeout {seconds}s",
 )
@@ -75,6 +76,7 @@ ELSEWHERE = Trouble(
 )
 _STORED = r"([a-z0-9-]+)-docker\.pkg\.dev/([^/]+)/([^/]+)/(.+@sha256:[0-9a-f]{64})"
 _NAMED = ("PROJECT_ID", "ZONE", "INSTANCE", "TEMPLATE", "STATIC_NAME")  # what decides which VM it is
+_SPANS = ("TIMEOUT", "BOOT_TIMEOUT", "WAIT_FOR_LEASE")  # what decides how long a task may take
 
 
 @check("job-image", BY_TAG, GONE, NOT_ONE)
@@ -96,22 +98,26 @@ async def image(patient: Patient) -> list[Finding]:
 async def timeout(patient: Patient) -> list[Finding]:
     """Cloud Run lets a task live longer than a run can take."""
     seen = timedelta(seconds=float(_task(await patient.deployed_job()).get("timeout", "600s").removesuffix("s")))
-    needed = patient.config.vm_limit
-    if seen <= needed:
-        seconds = f"{patient.config.task_timeout.total_seconds():.0f}"
+    needed = timedelta(seconds=int(patient.config.task_timeout.total_seconds()))  # as a deploy says it
+    if seen < needed:
+        seconds = f"{needed.total_seconds():.0f}"
         return [TOO_SHORT.found(patient.names, seen=written(seen), needed=written(needed), seconds=seconds)]
-    return well(f"{written(seen)}; a run takes {written(needed)} at most, and then comes down.")
+    return well(f"{written(seen)}; a run takes {written(needed)} at most, waiting and coming down included.")
 
 
 @check("job-settings", OTHER_SETTINGS)
 async def settings(patient: Patient) -> list[Finding]:
-    """The job is about the VM that is looked at here."""
+    """The job is about the VM that is looked at here, and for runs as long."""
     container = _task(await patient.deployed_job())["containers"][0]
     theirs = {variable["name"]: variable.get("value", "") for variable in container.get("env", [])}
-    own = patient.settings.model_dump(mode="json")
-    ours = {name: own[name.lower()] or "" for name in _NAMED}
-    differ = [f"{name}={theirs.get(name) or '(not set)'}" for name in _NAMED if theirs.get(name, "") != ours[name]]
-    return [OTHER_SETTINGS.found(patient.names, differ=", ".join(differ))] if differ else well("They are the same.")
+    own = patient.settings
+    named = {name: getattr(own, name.lower()) or "" for name in _NAMED}
+    differ = {name: theirs.get(name) for name in _NAMED if theirs.get(name, "") != named[name]}
+    differ |= {name: theirs.get(name) for name in _SPANS if _span(theirs, name) != getattr(own, name.lower())}
+    if not differ:
+        return well("They are the same.")
+    told = ", ".join(f"{name}={value or '(not set)'}" for name, value in differ.items())
+    return [OTHER_SETTINGS.found(patient.names, differ=told)]
 
 
 @check("sweeper", NO_SWEEPER, SWEEP_PAUSED)
@@ -160,6 +166,14 @@ def _ticked(tick: Tick, patient: Patient) -> list[Finding]:
 
 def _next(tick: Tick) -> str:
     return f"{tick.next:%Y-%m-%d %H:%M} UTC" if tick.next else "no time: it is paused"
+
+
+def _span(variables: dict[str, str], name: str) -> timedelta | None:
+    """What that setting is there; None if that is no duration."""
+    try:
+        return parse_duration(variables.get(name) or Settings.model_fields[name.lower()].default)
+    except ValueError:
+        return None
 
 
 def _image(job: Json) -> str:

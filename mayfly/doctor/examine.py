@@ -32,6 +32,7 @@ WRONG_SETTINGS = Trouble(
     "Mend them in mayfly.toml, in .env, or in the environment; `mayfly init` writes a mayfly.toml.",
 )
 _NO_MEND = "What Google says is above; mend that, and ask again."
+_OUR_FAULT = "Google's answer is one that this check cannot read: look for yourself, and tell Mayfly's developers."
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ async def _one(check: Check, patient: Patient) -> list[Finding]:
         return [Finding(Level.SKIPPED, str(why))]
     except MayflyError as why:
         return [Finding(Level.WARN, f"It could not be looked at: {why}", _NO_MEND)]
+    except Exception as fault:  # noqa: BLE001 - an answer that nobody thought of; the other checks are for that moment
+        return [Finding(Level.FAIL, f"It could not be told ({type(fault).__name__}: {fault}).", _OUR_FAULT)]
 
 
 @asynccontextmanager

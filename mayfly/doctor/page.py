@@ -19,8 +19,9 @@ _INTRODUCTION = """\
 The exit code is 1 if anything fails, else 0; `--json` is for programs.
 
 Below is all that it can find, in its own words, and what mends it. CAPITALS stand for your names. What `mayfly deploy`
-made, `mayfly deploy` mends as well. It cannot see firewall policies above the project, organization policies, whether
-the VM's image holds a GPU driver, and whether your job works.
+made, `mayfly deploy` mends as well. It cannot see firewall policies (of a network, or above the project), the firewall
+of a network that is another project's, organization policies, whether the VM's image holds a GPU driver, and whether
+your job works.
 """
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from mayfly.deploy.apis import Apis, is_enabled
 from mayfly.deploy.config import Config
+from mayfly.deploy.policies import Grants
 from mayfly.deploy.run_jobs import collection, sweeper
 from mayfly.deploy.vm_body import metadata_of, orchestrator_email
 from mayfly.doctor.findings import NotLooked
@@ -136,6 +137,14 @@ class Patient:
         """A Cloud Run job; None if there is none."""
         return await self._find(f"job {name}", Service.RUN, f"{collection(self.config)}/{name}")
 
+    async def account_of(self, name: str) -> str | None:
+        """Whom a Cloud Run job acts as; None if it is not deployed."""
+        try:
+            job = await self.job(name)
+        except NotLooked:  # Cloud Run is not enabled
+            return None
+        return None if job is None else str(job["template"]["template"].get("serviceAccount", "nobody"))
+
     async def deployed_job(self) -> Json:
         """The job that carries runs out. NotLooked: nothing is deployed."""
         job = await self.job(self.config.job.name)
@@ -166,6 +175,13 @@ class Patient:
     async def asked(self, service: Service, path: str, body: Json, what: str) -> Json | None:
         """The answer to a question that is put by POST."""
         return await self._once(f"ask {path} {body}", lambda: self.google.ask(service, path, body, _about(what)))
+
+    async def granted_on(self, service: Service, path: str) -> Json:
+        """The policy of a thing, with its conditions; none if the thing is not there, which another check says."""
+        if not await self.may_be_enabled(service):
+            raise NotLooked(f"{service.partition('/')[0]} is not enabled.")
+        grants = Grants(service, path, path, ())
+        return await self._once(f"grants {path}", lambda: grants.look(self.google)) or {}
 
     async def found(self, service: Service, path: str) -> Json | None:
         """Anything else; None if it is not there."""

@@ -26,20 +26,30 @@ async def gpu_quota(patient: Patient) -> list[Finding]:
     spot = vm.get("scheduling", {}).get("provisioningModel") == "SPOT"
     region, project = await patient.region(), await patient.project()
     found, known = [], []
-    for metric, place, where in (
-        (metric_of(model, spot=spot), region, f"in {patient.settings.region}"),
-        (_EVERYWHERE, project, "of the project"),
+    for quota, where in (
+        (that_counts(region.get("quotas", []), model, spot=spot), f"in {patient.settings.region}"),
+        (_named(project.get("quotas", []), _EVERYWHERE), "of the project"),
     ):
-        quota = next((one for one in place.get("quotas", []) if one["metric"] == metric), None)
         if quota is None:
             continue  # Google does not count it (any more)
-        known.append(f"{metric} {quota['limit']:g} {where}")
-        if quota["limit"] - quota.get("usage", 0) < wanted:
-            facts = {"metric": metric, "where": where, "limit": f"{quota['limit']:g}", "usage": f"{quota['usage']:g}"}
+        metric, limit, usage = quota["metric"], quota["limit"], quota.get("usage", 0)
+        known.append(f"{metric} {limit:g} {where}")
+        if limit - usage < wanted:
+            facts = {"metric": metric, "where": where, "limit": f"{limit:g}", "usage": f"{usage:g}"}
             found.append(TOO_SMALL.found(patient.names, **facts, count=count))
     if not known:
         raise NotLooked(f"Google shows no quota for {model}.")
     return found or well(f"{', '.join(known)}; the VM needs {count}.")
+
+
+def that_counts(quotas: list[Json], model: str, *, spot: bool) -> Json | None:
+    """The quota that such a VM takes from: a Spot VM takes from the ordinary one where its own was never granted."""
+    own = _named(quotas, metric_of(model, spot=True)) if spot else None
+    return own if own and own["limit"] else _named(quotas, metric_of(model, spot=False))
+
+
+def _named(quotas: list[Json], metric: str) -> Json | None:
+    return next((one for one in quotas if one["metric"] == metric), None)
 
 
 def metric_of(model: str, *, spot: bool) -> str:

@@ -1,5 +1,6 @@
 """The firewall between whoever starts runs and the agent's port."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -15,7 +16,7 @@ _ANYWHERE = ip_network("0.0.0.0/0")
 CLOSED = Trouble(
     Level.FAIL,
     "No firewall rule lets {who} reach port {port} of {instance} on the network {network}.",
-    "Open it. Whoever gets through still needs a token.",
+    "Open it, unless a firewall policy does, which is not looked at. Whoever gets through still needs a token.",
     "gcloud compute firewall-rules create mayfly-agent --project {project} --network {network} --allow tcp:{port} "
     "--source-ranges {ranges} --target-tags mayfly && "
     "gcloud compute instances add-tags {instance} --zone {zone} --project {project} --tags mayfly",
@@ -43,20 +44,26 @@ class Rule:
     priority: int
     allows: bool
     ranges: tuple[Range, ...]
-    tags: frozenset[str]  # of the VMs that it is for; none: for all
+    tags: frozenset[str]  # of the VMs that it is for
+    accounts: frozenset[str]  # or theirs; neither: it is for all
+
+    def is_for(self, vm: Json) -> bool:
+        """Whether it is about this VM."""
+        accounts = {account["email"] for account in vm.get("serviceAccounts", [])}
+        mentioned = self.tags.intersection(vm.get("tags", {}).get("items", [])) or self.accounts & accounts
+        return bool(mentioned) or not (self.tags or self.accounts)
 
 
 @check("firewall", CLOSED, NO_TAG, NARROW)
 async def firewall(patient: Patient) -> list[Finding]:
     """Whoever starts runs reaches the agent's port."""
     vm = await patient.vm()
-    network = _last(vm["networkInterfaces"][0].get("network", "default"))
+    network = _network(vm, patient.settings.project_id)
     listed = await patient.listed(
         Service.COMPUTE, f"projects/{patient.settings.project_id}/global/firewalls", "items", "the firewall rules"
     )
     rules = [rule for body in listed if (rule := rule_of(body, network, patient.settings.agent_port)) is not None]
-    tags = set(vm.get("tags", {}).get("items", []))
-    here = [rule for rule in rules if not rule.tags or rule.tags & tags]
+    here = [rule for rule in rules if rule.is_for(vm)]
     wanted, who = await _callers(patient)
     if wanted is not None and open_to(here, wanted):
         return well(f"Port {patient.settings.agent_port} is open to {who}.")
@@ -69,9 +76,18 @@ async def firewall(patient: Patient) -> list[Finding]:
     return [_closed(patient, [rule for rule in rules if rule not in here], network, who, wanted)]
 
 
+def _network(vm: Json, project: str) -> str:
+    """Its name. NotLooked: it is another project's."""
+    network: str = vm["networkInterfaces"][0].get("network", "default")
+    shared = re.search(r"projects/([^/]+)/global/networks/", network)
+    if shared and shared[1] != project:
+        raise NotLooked(f"The network {_last(network)} is of the project {shared[1]}, as its firewall rules are.")
+    return _last(network)
+
+
 def _closed(patient: Patient, others: list[Rule], network: str, who: str, wanted: Range | None) -> Finding:
     """Nobody gets through; maybe only because a tag is missing."""
-    tagged = next((rule for rule in others if rule.allows), None)
+    tagged = next((rule for rule in others if rule.allows and rule.tags), None)
     if tagged is not None:
         return NO_TAG.found(patient.names, rule=tagged.name, tag=min(tagged.tags))
     return CLOSED.found(patient.names, who=who, network=network, ranges=wanted or _ANYWHERE)
@@ -118,6 +134,7 @@ def rule_of(body: Json, network: str, port: int) -> Rule | None:
         bool(body.get("allowed")),
         tuple(map(ip_network, ranges)),
         frozenset(body.get("targetTags", ())),
+        frozenset(body.get("targetServiceAccounts", ())),
     )
 
 

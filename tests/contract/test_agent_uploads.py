@@ -213,6 +213,22 @@ async def test_no_more_is_taken_than_the_disk_has(small_disk: Path) -> None:
         assert (other.status_code, other.json()["code"]) == (409, "part-on-its-way")
 
 
+async def test_what_is_too_large_for_the_disk_drives_no_other_file_out(small_disk: Path) -> None:
+    write_main(small_disk, MAIN)
+    async with at_work(an_agent(small_disk)) as client:
+        assert (await put(client)).json()["complete"]
+        refused = await put(client, b"x", size=1 << 30, digest="0" * 64)
+        assert (refused.status_code, refused.json()["code"]) == (413, "too-large")
+        assert (await client.get(f"/files/{DIGEST}")).json()["complete"]
+
+
+async def test_a_part_that_becomes_whole_while_another_caller_needs_room_disturbs_nobody(tmp_path: Path) -> None:
+    uploads, file = Uploads(tmp_path, bytes_max=1000), A400(1)
+    (tmp_path / f"{'0' * 64}.part").symlink_to(tmp_path / "renamed")  # listed, and not there for who looks closer
+    assert (await uploads.append(file.digest, total=400, offset=0, pieces=file.pieces())).complete
+    assert uploads.find("0" * 64).size == 0
+
+
 async def test_an_agent_that_begins_throws_away_what_nobody_asked_for(tmp_path: Path) -> None:
     async with at_work(an_agent(tmp_path)) as client:
         await put(client)

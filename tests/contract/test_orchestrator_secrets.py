@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.errors import BadUsage, Forbidden, NotFound
 from orchestrator.policy import Policy
-from orchestrator.secrets import Secrets, open_secrets, version_name
+from orchestrator.secrets import Secrets, open_secrets, secret_name, version_name
 from tests.clocks import JumpingClock
 from tests.contract.wires import Asked, http, serving
 from tests.contract.world import DENIED_SECRET, PAYLOAD, PROJECT, SECRET, Running
@@ -62,3 +62,19 @@ async def test_what_passes_is_tried_again() -> None:
 def test_what_names_no_secret_is_refused_before_anybody_is_asked(name: str) -> None:
     with pytest.raises(BadUsage, match="does not name a secret"):
         version_name(PROJECT, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("key", f"projects/{PROJECT}/secrets/key/versions/latest"),
+        ("key/3", f"projects/{PROJECT}/secrets/key/versions/3"),
+        ("key/versions/3", f"projects/{PROJECT}/secrets/key/versions/3"),
+        ("projects/other/secrets/key", "projects/other/secrets/key/versions/latest"),
+        ("projects/other/secrets/key/3", "projects/other/secrets/key/versions/3"),
+        ("projects/other/secrets/key/versions/3", "projects/other/secrets/key/versions/3"),
+    ],
+)
+def test_a_secret_is_named_in_every_way_that_a_deploy_and_a_vm_take(name: str, version: str) -> None:
+    assert version_name(PROJECT, name) == version
+    assert secret_name(PROJECT, name) == version.partition("/versions/")[0]

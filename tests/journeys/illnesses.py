@@ -62,6 +62,12 @@ def _give(ward: Ward, role: str) -> None:
     ward.send("v1/projects/demo:setIamPolicy", {"policy": policy})
 
 
+def _nobody_but(ward: Ward, secret: str, account: str) -> None:
+    member = f"serviceAccount:{account}@demo.iam.gserviceaccount.com"
+    bindings = [{"role": "roles/secretmanager.secretAccessor", "members": [member]}]
+    ward.send(f"v1/projects/demo/secrets/{secret}:setIamPolicy", {"policy": {"bindings": bindings}})
+
+
 def _labelled(ward: Ward, resource: str, labels: Json) -> None:
     seen = ward.get(resource)
     ward.send(f"{resource}/setLabels", {"labels": labels, "labelFingerprint": seen["labelFingerprint"]})
@@ -132,7 +138,13 @@ def _other_image(task: Json) -> None:
 
 
 def _short(task: Json) -> None:
-    task["timeout"] = "600s"
+    task["timeout"] = "3000s"  # longer than the VM may be on, and no time to wait, to start it and to come down
+
+
+def _longer_runs(task: Json) -> None:
+    for variable in task["containers"][0]["env"]:
+        if variable["name"] == "TIMEOUT":
+            variable["value"] = "2h"
 
 
 def _other_vm(task: Json) -> None:
@@ -182,8 +194,13 @@ ILLNESSES = {
         ("startup-script", "warn"), "of another release",
     ),
     "an unknown caller": Illness(
-        lambda ward: ward.metadata(mayfly_callers="me@demo.iam.gserviceaccount.com"), ("callers", "fail"),
+        lambda ward: ward.metadata(mayfly_callers="mayfly-sweeper@demo.iam.gserviceaccount.com"), ("callers", "fail"),
         "will not obey mayfly-orchestrator@demo.iam.gserviceaccount.com, the account of the Cloud Run job mayfly",
+    ),
+    "a sweeper that the agent does not know": Illness(
+        lambda ward: ward.metadata(mayfly_callers="mayfly-orchestrator@demo.iam.gserviceaccount.com"),
+        ("callers", "warn"),
+        "will not obey mayfly-sweeper@demo.iam.gserviceaccount.com, the account of the sweeper mayfly-sweep",
     ),
     "the wrong proof": Illness(
         lambda ward: ward.metadata(mayfly_auth="api-key", mayfly_agent_key="exchange"), ("callers", "fail"),
@@ -247,6 +264,15 @@ ILLNESSES = {
         _role_without("compute.instances.setScheduling"), ("job-permissions", "fail"),
         "lacks compute.instances.setScheduling on projects/demo",
     ),
+    "a job that may not read its secret": Illness(
+        lambda ward: _nobody_but(ward, "notify-url", "mayfly-sweeper"), ("job-permissions", "fail"),
+        "mayfly-orchestrator@demo.iam.gserviceaccount.com, the account of the Cloud Run job mayfly, lacks "
+        "secretmanager.versions.access on projects/demo/secrets/notify-url",
+    ),
+    "a sweeper that may not read its secret": Illness(
+        lambda ward: _nobody_but(ward, "notify-url", "mayfly-orchestrator"), ("job-permissions", "fail"),
+        "the account of the Cloud Run job mayfly-sweep, lacks secretmanager.versions.access",
+    ),
     "an image by tag": Illness(
         lambda ward: ward.job(_image_by_tag), ("job-image", "warn"), "names its image by a tag",
     ),
@@ -257,10 +283,13 @@ ILLNESSES = {
         lambda ward: ward.job(_other_image, "mayfly-sweep"), ("job-image", "warn"), "runs another image than the job",
     ),
     "a short task": Illness(
-        lambda ward: ward.job(_short), ("job-timeout", "fail"), "after 10m, and a run may take 45m",
+        lambda ward: ward.job(_short), ("job-timeout", "fail"), "after 50m, and a run may take 1h14m",
     ),
     "another VM's job": Illness(
         lambda ward: ward.job(_other_vm), ("job-settings", "warn"), "INSTANCE=old-vm",
+    ),
+    "a job for longer runs": Illness(
+        lambda ward: ward.job(_longer_runs), ("job-settings", "warn"), "TIMEOUT=2h",
     ),
     "no sweeper": Illness(
         lambda ward: ward.send(f"{RUN}/mayfly-sweep", method="DELETE"), ("sweeper", "fail"),

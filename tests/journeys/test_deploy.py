@@ -50,7 +50,7 @@ async def test_the_vm_costs_nothing_but_its_birth_and_never_boots_our_script_bef
     assert vm["status"] == "TERMINATED"
     has = metadata_of(vm)
     assert (has["startup-script"], has[HASH_ATTRIBUTE]) == (script.text, script.sha256)
-    assert has["mayfly-callers"] == f"mayfly-orchestrator{ACCOUNTS}"
+    assert has["mayfly-callers"] == f"mayfly-orchestrator{ACCOUNTS},mayfly-sweeper{ACCOUNTS}"
     assert has["mayfly-secrets"] == "KEY=exchange"
     assert "accessConfigs" not in vm["networkInterfaces"][0]
     block = vm["scheduling"]

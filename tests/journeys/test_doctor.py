@@ -127,6 +127,45 @@ def test_an_address_of_yours_is_none_to_release(deployed: Ward, monkeypatch: pyt
     assert "compute.addresses.create" in role.finding.says
 
 
+def test_what_an_account_of_yours_may_do_by_other_ways_than_the_projects_policy_is_not_taken_for_a_failure(
+    deployed: Ward,
+):
+    deployed.send("v1/projects/demo/serviceAccounts", {"accountId": "your-account"})
+    deployed.job(lambda task: task.update(serviceAccount="your-account@demo.iam.gserviceaccount.com"))
+    try:
+        found = wrong(examined())
+    finally:
+        deployed.deploy()
+        deployed.send("v1/projects/demo/serviceAccounts/your-account@demo.iam.gserviceaccount.com", method="DELETE")
+    caller, *unseen = found
+    assert (caller.check, caller.finding.level) == ("callers", Level.FAIL)
+    assert {(one.check, one.finding.level) for one in unseen} == {("job-permissions", Level.WARN)}
+    assert [one.finding.says.partition(" on ")[2].partition(".")[0] for one in unseen] == [
+        "projects/demo",
+        "mayfly-vm@demo",
+        "projects/demo/secrets/notify-url",
+    ]
+    assert wrong(examined()) == []
+
+
+@pytest.mark.parametrize("secret", ["exchange/versions/1", "projects/demo/secrets/exchange/1"])
+def test_a_secret_is_found_however_it_is_named(deployed: Ward, monkeypatch: pytest.MonkeyPatch, secret: str):
+    monkeypatch.setenv("AUTH", "api-key")
+    monkeypatch.setenv("AGENT_KEY_SECRET", secret)
+    monkeypatch.setenv("MAYFLY_JOB_SECRETS", json.dumps({"HOOK": secret}))
+    before = len(deployed.history("request"))
+    found = examined()
+    told = {one.check: one.finding for one in found}
+    assert (told["secrets"].level, told["permissions"].level) == (Level.OK, Level.OK)
+    asked = [one["path"] for one in deployed.history("request")[before:] if one["method"] == "POST"]
+    assert any(path.endswith("projects/demo/secrets/exchange:testIamPermissions") for path in asked), asked
+    lacking = [one.finding.says for one in found if one.check == "job-permissions"]
+    assert [one.partition("@")[0] for one in lacking] == ["mayfly-orchestrator", "mayfly-sweeper"]
+    assert all(
+        one.endswith("lacks secretmanager.versions.access on projects/demo/secrets/exchange.") for one in lacking
+    )
+
+
 def test_a_project_that_is_not_there_is_told_and_nothing_is_taken_for_well(
     deployed: Ward, monkeypatch: pytest.MonkeyPatch
 ):
@@ -190,7 +229,37 @@ SHOWN = {
 async def test_what_only_google_can_show_is_told_too(
     deployed: Ward, line: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ):
-    truth, shown = SHOWN[line]
+    found = wrong(await examined_as_shown(deployed, monkeypatch, *SHOWN[line]))
+    assert [(one.check, one.finding.level) for one in found] == [line]
+
+
+async def test_a_network_that_another_project_shares_is_not_taken_for_closed(
+    deployed: Ward, monkeypatch: pytest.MonkeyPatch
+):
+    truth, shared = b"projects/demo/global/networks/", b"projects/host/global/networks/"
+    found = await examined_as_shown(deployed, monkeypatch, truth, shared)
+    assert wrong(found) == []
+    (told,) = [one.finding for one in found if one.check == "firewall"]
+    assert (told.level, told.says) == (
+        Level.SKIPPED,
+        "The network default is of the project host, as its firewall rules are.",
+    )
+
+
+async def test_an_answer_that_nobody_thought_of_fails_one_check_and_keeps_nobody_from_the_others(
+    deployed: Ward, monkeypatch: pytest.MonkeyPatch
+):
+    found = await examined_as_shown(deployed, monkeypatch, b'"limit":', b'"lumit":')
+    (failed,) = wrong(found)
+    assert (failed.check, failed.finding.level) == ("gpu-quota", Level.FAIL)
+    assert failed.finding.says == "It could not be told (KeyError: 'limit')."
+    assert [one.check for one in found] == ["settings", *(check.name for check in CHECKS)]
+
+
+async def examined_as_shown(
+    deployed: Ward, monkeypatch: pytest.MonkeyPatch, truth: bytes, shown: bytes
+) -> list[Examined]:
+    """By a Compute Engine that shows that in place of the truth."""
     told = []
 
     async def say(asked: Asked) -> bytes:
@@ -200,9 +269,9 @@ async def test_what_only_google_can_show_is_told_too(
 
     async with serving(say) as url:
         monkeypatch.setenv("COMPUTE_EMULATOR_HOST", urlsplit(url).netloc)
-        found = wrong(await examine(lambda: read_config(os.environ), SystemClock()))
+        found = await examine(lambda: read_config(os.environ), SystemClock())
     assert any(told), "the emulator does not say that any more"
-    assert [(one.check, one.finding.level) for one in found] == [line]
+    return found
 
 
 def test_the_command_changes_nothing_and_its_exit_code_says_whether_something_fails(deployed: Ward):

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from mayfly.doctor.examine import CHECKS, WRONG_SETTINGS, Examined
 from mayfly.doctor.findings import Finding, Level
+from mayfly.doctor.grants import roles_of
 from mayfly.doctor.page import troubleshooting_page
-from mayfly.doctor.quota import metric_of
+from mayfly.doctor.quota import metric_of, that_counts
 from mayfly.doctor.reach import Rule, open_to, rule_of
 from mayfly.doctor.report import as_lines, exit_code
 
@@ -63,6 +64,23 @@ def test_a_port_is_open_by_the_first_rule_that_is_about_all_who_call(rules: list
 
 
 @pytest.mark.parametrize(
+    ("target", "is_for_it"),
+    [
+        ({}, True),
+        ({"targetTags": ["mayfly", "web"]}, True),
+        ({"targetTags": ["web"]}, False),
+        ({"targetServiceAccounts": ["vm@demo.iam.gserviceaccount.com"]}, True),
+        ({"targetServiceAccounts": ["web@demo.iam.gserviceaccount.com"]}, False),
+    ],
+)
+def test_a_rule_is_for_vms_with_its_tag_or_its_account_or_for_all(target: dict[str, list[str]], is_for_it: bool):
+    rule = rule_of(body(**target), "default", 8000)
+    assert rule is not None
+    vm = {"tags": {"items": ["mayfly"]}, "serviceAccounts": [{"email": "vm@demo.iam.gserviceaccount.com"}]}
+    assert rule.is_for(vm) is is_for_it
+
+
+@pytest.mark.parametrize(
     ("model", "spot", "metric"),
     [
         ("nvidia-tesla-t4", False, "NVIDIA_T4_GPUS"),
@@ -72,6 +90,35 @@ def test_a_port_is_open_by_the_first_rule_that_is_about_all_who_call(rules: list
 )
 def test_the_quota_of_a_gpu_has_its_name(model: str, spot: bool, metric: str):
     assert metric_of(model, spot=spot) == metric
+
+
+@pytest.mark.parametrize(
+    ("granted", "spot", "counts"),
+    [
+        ({"NVIDIA_L4_GPUS": 2.0, "PREEMPTIBLE_NVIDIA_L4_GPUS": 1.0}, True, "PREEMPTIBLE_NVIDIA_L4_GPUS"),
+        ({"NVIDIA_L4_GPUS": 2.0, "PREEMPTIBLE_NVIDIA_L4_GPUS": 0.0}, True, "NVIDIA_L4_GPUS"),
+        ({"NVIDIA_L4_GPUS": 2.0}, True, "NVIDIA_L4_GPUS"),
+        ({"NVIDIA_L4_GPUS": 2.0, "PREEMPTIBLE_NVIDIA_L4_GPUS": 1.0}, False, "NVIDIA_L4_GPUS"),
+        ({"CPUS": 24.0}, True, None),
+    ],
+)
+def test_a_spot_vm_takes_from_the_ordinary_quota_where_its_own_was_never_granted(
+    granted: dict[str, float], spot: bool, counts: str | None
+):
+    found = that_counts(
+        [{"metric": metric, "limit": limit} for metric, limit in granted.items()], "nvidia-l4", spot=spot
+    )
+    assert (found and found["metric"]) == counts
+
+
+def test_a_role_on_a_condition_is_not_held_for_sure():
+    me = "me@demo.iam.gserviceaccount.com"
+    bindings = [
+        {"role": "roles/a", "members": [f"serviceAccount:{me}"]},
+        {"role": "roles/b", "members": [f"serviceAccount:{me}"], "condition": {"expression": "request.time < x"}},
+        {"role": "roles/c", "members": ["serviceAccount:you@demo.iam.gserviceaccount.com"]},
+    ]
+    assert roles_of(me, [{"bindings": bindings}, {}]) == ({"roles/a"}, {"roles/b"})
 
 
 def test_a_person_sees_a_line_for_each_check_with_the_mend_and_the_command_below():
