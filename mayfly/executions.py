@@ -51,6 +51,12 @@ class Executions:
         begun = await self.google.post(Service.RUN, f"{self._job}:run", {"overrides": overrides}, subject, again=False)
         return _short(begun["metadata"]["name"])
 
+    async def variables(self) -> set[str]:
+        """The names of those that the deployed job sets. NotFound: nothing is deployed."""
+        job = await self.google.get(Service.RUN, self._job, self._subject(f"look at the Cloud Run job {self.job}"))
+        containers = job.get("template", {}).get("template", {}).get("containers", [{}])
+        return {one["name"] for one in containers[0].get("env", []) if one.get("value") or one.get("valueSource")}
+
     async def look(self, name: str) -> Execution:
         """One of them. NotFound."""
         subject = Subject(f"look at the execution {name}", f"There is no execution {name} of {self.job}.")

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from rich.text import Text
 from mayfly.call_off import run_and_leave
 from mayfly.cloud_logs import Line
 from mayfly.deploy.config import Config
-from mayfly.executions import deployed_executions
+from mayfly.executions import Executions, deployed_executions
 from mayfly.google import google_of
 from mayfly.order import Order
 from mayfly.receipt import receipt_of, show
@@ -43,17 +43,18 @@ def carry_out_remote(config: Config, wanted: RemoteOrder, *, as_json: bool) -> i
     """Start it, or join the live one of that key; show its lines as they come, print its receipt; the exit code."""
     if config.settings.on_cloud_run:
         raise BadUsage("--remote starts the Cloud Run job, and this is it: leave it out of the job's arguments.")
-    key = wanted.order.key or (None if wanted.flags["once-per"] else _new_key())
-    return run_and_leave(_there_and_back(config, wanted, key, as_json=as_json))
+    return run_and_leave(_there_and_back(config, wanted, as_json=as_json))
 
 
-async def _there_and_back(config: Config, wanted: RemoteOrder, key: str | None, *, as_json: bool) -> int:
+async def _there_and_back(config: Config, typed: RemoteOrder, *, as_json: bool) -> int:
     console = Console(stderr=True)
     left = asyncio.Event()
     for end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(end, left.set)
     async with google_of(config.settings) as google:
         executions = deployed_executions(google, config)
+        wanted = await one_run_of(typed, config, executions)
+        key = wanted.order.key
         remote = Remote(executions, lambda line: _show(line, console), lambda said: _tell(said, console))
         limit = config.task_timeout if wanted.flags["timeout"] else None
         name = await remote.started(arguments(wanted, key, config.job.args), key, limit)
@@ -65,6 +66,23 @@ async def _there_and_back(config: Config, wanted: RemoteOrder, key: str | None, 
         cancel = f"mayfly cancel{f' {key}' if key else ''}"
         _tell(f"Left. {name} goes on in Cloud Run. Look on again: {again}; end it: {cancel}", console)
         return int(Exit.TERMINATED)
+
+
+async def one_run_of(typed: RemoteOrder, config: Config, executions: Executions) -> RemoteOrder:
+    """With a key of its own, unless one was typed, or it is its window's run: a key would begin a second one there.
+
+    The window is what was typed, or what the job's words or its environment say there, or else our own ONCE_PER, which
+    the job is then told. NotFound: nothing is deployed. Forbidden.
+    """
+    options = arguments(typed, None, config.job.args)
+    options = options[: options.index("--")] if "--" in options else options
+    named = {option.partition("=")[0] for option in options}
+    if typed.order.key is not None or named & {"--key", "--once-per"} or "ONCE_PER" in await executions.variables():
+        return typed
+    if config.settings.once_per:
+        window = {"once-per": config.settings.once_per, "tz": config.settings.tz}
+        return replace(typed, flags={**typed.flags, **window})
+    return replace(typed, order=replace(typed.order, key=_new_key()))
 
 
 def arguments(wanted: RemoteOrder, key: str | None, usual: Sequence[str] = ()) -> list[str]:

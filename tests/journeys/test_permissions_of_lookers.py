@@ -88,6 +88,7 @@ async def test_a_remote_run_needs_these_and_no_other(deployed: Ward):
         name = str(started)
         for attempt in (
             lambda: executions.look(name),
+            executions.variables,
             lambda: executions.of_run("k"),
             lambda: executions.exit_code(name),
             lambda: _said(config, name),

@@ -5,6 +5,7 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from mayfly.cloud_logs import Line
 from mayfly.executions import deployed_executions
 from mayfly.google import google_of
 from mayfly.logs import remote_log
+from mayfly.order import read_order
 from mayfly.remote import Remote, exit_code_of
+from mayfly.remote_run import RemoteOrder, arguments, one_run_of
 from mayfly.standing import standing_of
 from orchestrator.errors import CleanupOwed, NotFound
 from orchestrator.policy import seconds
-from tests.journeys.cloud_run import config_of, deployed
+from tests.journeys.cloud_run import PLACE, a_job, config_of, deployed
 from tests.journeys.command import begin, heard, mayfly
 from tests.journeys.lab import IMPATIENT, Lab, a_lab
 from tests.journeys.sweeping import run_out, sweep
@@ -63,6 +66,24 @@ async def test_the_deployed_job_runs_and_its_lines_and_its_receipt_come_here(
     said = capsysbinary.readouterr().out
     assert b"trading for real\n" in said
     assert said.count(b"main:run (run) succeeded\n") == 1
+
+
+async def test_a_window_of_the_deployed_jobs_own_or_of_ours_has_one_run_also_from_here(lab: Lab, tmp_path: Path):
+    await deployed(lab, {"ONCE_PER": "1d", "TZ": "Asia/Seoul"})
+    first, second = [await mayfly(lab, tmp_path / "cwd", "run", "main:run", "--remote") for _ in range(2)]
+    assert (first.code, second.code, len(lab.requests("instances.start"))) == (0, 0, 1)
+    assert first.receipt["run_key"] == second.receipt["run_key"]
+    assert second.receipt["answered_from_memory"]
+    assert [one.template["template"]["containers"][0]["args"] for one in executions(lab)] == [["run", "main:run"]] * 2
+
+    config = config_of(lab, once_per="1h", tz="Asia/Tokyo")
+    async with google_of(config.settings, IMPATIENT) as google:
+        there = deployed_executions(google, config)
+        typed = RemoteOrder(read_order("run", "main:run", None), "main:run", None, {"out": None, "once-per": None})
+        assert await one_run_of(typed, config, there) == typed, "the job's own window goes before ours"
+        await lab.post(f"{PLACE}/jobs?jobId=other", a_job({"ONCE_PER": ""}))
+        other = await one_run_of(typed, config, replace(there, job="other"))
+        assert arguments(other, other.order.key) == ["run", "main:run", "--once-per", "1h", "--tz", "Asia/Tokyo"]
 
 
 async def test_a_job_that_fails_is_answered_from_memory_when_cloud_run_tries_again_and_told_with_its_code(lab: Lab):
