@@ -20,6 +20,7 @@ class Line:
     at: datetime
     severity: str
     fields: dict[str, Any]
+    attempt: int | None = None  # of its task, from 0
 
     @property
     def message(self) -> str:
@@ -74,9 +75,11 @@ class CloudLog:
 
 def _line(entry: Json) -> Line:
     fields = entry.get("jsonPayload")
+    attempt = entry.get("labels", {}).get("run.googleapis.com/task_attempt")
     return Line(
         id=entry["insertId"],
         at=datetime.fromisoformat(entry["timestamp"]),
         severity=entry.get("severity", "DEFAULT"),
         fields=fields if isinstance(fields, dict) else {"message": entry.get("textPayload", "")},
+        attempt=None if attempt is None else int(attempt),
     )

@@ -31,6 +31,17 @@ class Execution:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """The last attempt of an execution's task. `exit_code` is None where Cloud Run does not tell it.
+
+    It never tells a zero, as its JSON leaves zeroes out: whether the execution succeeded does.
+    """
+
+    number: int  # from 0
+    exit_code: int | None
+
+
+@dataclass(frozen=True)
 class Executions:
     """Those of one job."""
 
@@ -78,12 +89,15 @@ class Executions:
         subject = Subject(f"cancel the execution {name}", f"There is no execution {name} of {self.job}.")
         await self.google.post(Service.RUN, f"{self._job}/executions/{name}:cancel", {}, subject)
 
-    async def exit_code(self, name: str) -> int | None:
-        """How its task ended last, where Cloud Run tells."""
+    async def last_attempt(self, name: str) -> Attempt | None:
+        """How its task ended last; None if it never began."""
         subject = Subject(f"look at the tasks of {name}", f"There is no execution {name} of {self.job}.")
         page = await self.google.get(Service.RUN, f"{self._job}/executions/{name}/tasks", subject)
-        results = [task.get("lastAttemptResult", {}) for task in page.get("tasks", [])]
-        return next((int(result["exitCode"]) for result in results if "exitCode" in result), None)
+        task: Json = next(iter(page.get("tasks", [])), {})
+        if "startTime" not in task:
+            return None
+        code = task.get("lastAttemptResult", {}).get("exitCode")
+        return Attempt(int(task.get("retried", 0)), None if code is None else int(code))
 
     @property
     def _job(self) -> str:

@@ -5,13 +5,13 @@ are one run, for the second follows the first.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from mayfly.cloud_logs import CloudLog, Line
-from mayfly.executions import Execution, Executions
+from mayfly.executions import Attempt, Execution, Executions
 from orchestrator.errors import Exit, Transient
 from orchestrator.policy import seconds
 
@@ -39,9 +39,11 @@ class Remote:
         tell: Callable[[str], None],
         *,
         look: timedelta = LOOK,
+        late: timedelta = RECEIPT_LATE,
     ) -> None:
-        self._executions, self._show, self._tell, self._look = executions, show, tell, look
-        self._receipt: Line | None = None
+        self._executions, self._show, self._tell = executions, show, tell
+        self._look, self._late = look, late
+        self._receipts: list[Line] = []
 
     async def started(self, args: Sequence[str], key: str | None, task_timeout: timedelta | None) -> str:
         """The execution that has the run: a live one of that key, or a new one."""
@@ -70,9 +72,9 @@ class Remote:
         while True:
             try:
                 execution = await self._executions.look(name)
-                await self._read(log)
                 if execution.ended is not None:
                     return await self._ended(execution, log)
+                await self._read(log)
                 lost = False
             except Transient as error:
                 if not lost:
@@ -81,24 +83,43 @@ class Remote:
             await asyncio.sleep(self._look.total_seconds())
 
     async def _ended(self, execution: Execution, log: CloudLog) -> RemoteEnd:
-        """Its last attempt's receipt may come in late."""
-        code = await self._executions.exit_code(execution.name)
-        give_up = time.monotonic() + RECEIPT_LATE.total_seconds()
-        while not self._has_receipt_of(code) and code is not None and time.monotonic() < give_up:
-            await asyncio.sleep(self._look.total_seconds())
-            await self._read(log)
-        return RemoteEnd(execution, self._receipt if self._has_receipt_of(code) else None, code)
+        """Its last attempt's receipt may come in late. It is waited for so long, whatever becomes of the connection."""
+        attempt: Attempt | None = None
+        began = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._late.total_seconds()):
+                while began and self._receipt_of(execution, attempt) is None:
+                    with suppress(Transient):
+                        attempt = attempt or await self._executions.last_attempt(execution.name)
+                        began = attempt is not None
+                        await self._read(log)
+                    if began and self._receipt_of(execution, attempt) is None:
+                        await asyncio.sleep(self._look.total_seconds())
+        told = attempt.exit_code if attempt else None
+        code = int(Exit.SUCCEEDED) if execution.succeeded else told
+        return RemoteEnd(execution, self._receipt_of(execution, attempt), code)
 
-    def _has_receipt_of(self, code: int | None) -> bool:
-        """An earlier attempt's receipt says another exit code."""
-        return self._receipt is not None and code in {None, int(self._receipt.fields["exit_code"])}
+    def _receipt_of(self, execution: Execution, attempt: Attempt | None) -> Line | None:
+        return next((line for line in reversed(self._receipts) if is_its_receipt(line, execution, attempt)), None)
 
     async def _read(self, log: CloudLog) -> None:
         async for line in log.news():
             if line.is_receipt:
-                self._receipt = line
+                self._receipts.append(line)
             else:
                 self._show(line)
+
+
+def is_its_receipt(line: Line, execution: Execution, attempt: Attempt | None) -> bool:
+    """It is the last attempt's, and at one with Cloud Run about how that ended."""
+    if attempt is None or line.attempt not in {None, attempt.number}:
+        return False
+    code = int(line.fields["exit_code"])
+    if execution.succeeded:
+        return code == Exit.SUCCEEDED
+    if attempt.exit_code is not None:
+        return code == attempt.exit_code
+    return code != Exit.SUCCEEDED or execution.cancelled  # cancelled as it ended: a zero is left out there, too
 
 
 def exit_code_of(end: RemoteEnd) -> int:
@@ -107,8 +128,6 @@ def exit_code_of(end: RemoteEnd) -> int:
         return int(end.receipt.fields["exit_code"])
     if end.exit_code is not None:
         return end.exit_code
-    if end.execution.succeeded:
-        return int(Exit.SUCCEEDED)
     return int(Exit.TERMINATED if end.execution.cancelled else Exit.CLEANUP_OWED)
 
 

@@ -90,7 +90,7 @@ async def test_a_remote_run_needs_these_and_no_other(deployed: Ward):
             lambda: executions.look(name),
             executions.variables,
             lambda: executions.of_run("k"),
-            lambda: executions.exit_code(name),
+            lambda: executions.last_attempt(name),
             lambda: _said(config, name),
         ):
             await until_it_succeeds(attempt)

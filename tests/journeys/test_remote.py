@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mayfly.executions import deployed_executions
 from mayfly.google import google_of
 from mayfly.logs import remote_log
 from mayfly.order import read_order
-from mayfly.remote import Remote, exit_code_of
+from mayfly.remote import RECEIPT_LATE, Remote, exit_code_of
 from mayfly.remote_run import RemoteOrder, arguments, one_run_of
 from mayfly.standing import standing_of
 from orchestrator.errors import CleanupOwed, NotFound
@@ -30,10 +31,12 @@ from tests.journeys.sweeping import run_out, sweep
 
 
 @asynccontextmanager
-async def looking_on(lab: Lab, shown: list[Line], told: list[str]) -> AsyncIterator[Remote]:
+async def looking_on(
+    lab: Lab, shown: list[Line], told: list[str], late: timedelta = RECEIPT_LATE
+) -> AsyncIterator[Remote]:
     config = config_of(lab)
     async with google_of(config.settings, IMPATIENT) as google:
-        yield Remote(deployed_executions(google, config), shown.append, told.append, look=seconds(0.2))
+        yield Remote(deployed_executions(google, config), shown.append, told.append, look=seconds(0.2), late=late)
 
 
 def executions(lab: Lab) -> list[Any]:
@@ -96,6 +99,37 @@ async def test_a_job_that_fails_is_answered_from_memory_when_cloud_run_tries_aga
     assert end.receipt.fields["answered_from_memory"], "the last attempt's receipt, not the first one's"
     assert len(lab.requests("instances.start")) == 1
     assert [line.message for line in shown].count("about to fail") == 1
+
+
+async def test_the_last_attempts_receipt_is_waited_for_and_no_other_is_taken_for_it(lab: Lab):
+    await deployed(lab, maxRetries=1)
+    await lab.inject(stockout={"details": True})
+    async with looking_on(lab, [], []) as remote:
+        name = await remote.started(["run", "main:run", "--key", "k"], "k", None)
+        await lab.until(lambda: executions(lab)[0].state.over)
+        logged = lab.emulator.cloud.world.logs.entries
+        receipts = [one for one in logged if "cleanup" in one[1].get("jsonPayload", {})]
+        assert [one[1]["jsonPayload"]["exit_code"] for one in receipts] == [3, 0]
+        logged.remove(receipts[1])  # Cloud Logging does not have it yet
+        following = asyncio.create_task(remote.followed(name))
+        asked = len(lab.requests("logging.logEntries.list"))
+        await lab.until(lambda: following.done() or len(lab.requests("logging.logEntries.list")) > asked + 2)
+        logged.append(receipts[1])
+        end = await following
+    assert (exit_code_of(end), end.exit_code, end.execution.succeeded) == (0, 0, True)
+    assert end.receipt is not None
+    assert (end.receipt.attempt, end.receipt.fields["outcome"]) == (1, "succeeded")
+
+
+async def test_a_cloud_logging_that_fails_holds_nobody_up_once_the_run_has_ended(lab: Lab):
+    await deployed(lab, maxRetries=0)
+    async with looking_on(lab, [], [], late=seconds(3)) as remote:
+        name = await remote.started(["run", "main:fail", "--key", "k"], "k", None)
+        await lab.until(lambda: executions(lab)[0].state.over)
+        await lab.inject(on="logging.logEntries.list", times=100_000, reply={"status": 503})
+        end = await remote.followed(name)
+    await lab.clear_faults()
+    assert (exit_code_of(end), end.receipt) == (1, None)
 
 
 async def test_neither_a_lost_reply_nor_a_lost_request_nor_a_lost_connection_makes_two_runs_or_none(lab: Lab):
