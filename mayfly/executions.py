@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from mayfly.deploy.config import Config
@@ -26,7 +27,8 @@ class Execution:
 
     def is_for(self, key: str) -> bool:
         """The run of that key is its own: it was given the key, or gives its name to it, or that is its name."""
-        given = dict(zip(self.args, self.args[1:], strict=False)).get("--key")
+        own = self.args[: self.args.index("--")] if "--" in self.args else self.args
+        given = dict(pairwise(own)).get("--key")
         return key in {given, self.name} or (given is None and key.rpartition("-")[0] == self.name)
 
 
@@ -80,9 +82,10 @@ class Executions:
         found = map(_execution, page.get("executions", []))
         return sorted(found, key=lambda execution: execution.created, reverse=True)
 
-    async def of_run(self, key: str) -> Execution | None:
-        """The newest that is for the run of that key."""
-        return next((execution for execution in await self.newest() if execution.is_for(key)), None)
+    async def live(self, key: str, args: Sequence[str]) -> Execution | None:
+        """One that is for the run of that key, has not ended, and was told the same in every word."""
+        ours = (one for one in await self.newest() if one.is_for(key) and one.args == tuple(args))
+        return next((one for one in ours if one.ended is None), None)
 
     async def cancel(self, name: str) -> None:
         """Ask Cloud Run to end it: SIGTERM, and what was left ten seconds later is killed. It is not retried then."""

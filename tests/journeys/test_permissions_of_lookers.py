@@ -89,7 +89,7 @@ async def test_a_remote_run_needs_these_and_no_other(deployed: Ward):
         for attempt in (
             lambda: executions.look(name),
             executions.variables,
-            lambda: executions.of_run("k"),
+            lambda: executions.live("k", []),
             lambda: executions.last_attempt(name),
             lambda: _said(config, name),
         ):

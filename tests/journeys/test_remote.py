@@ -22,12 +22,14 @@ from mayfly.order import read_order
 from mayfly.remote import RECEIPT_LATE, Remote, exit_code_of
 from mayfly.remote_run import RemoteOrder, arguments, one_run_of
 from mayfly.standing import standing_of
-from orchestrator.errors import CleanupOwed, NotFound
+from orchestrator.errors import CleanupOwed, Exit, NotFound
 from orchestrator.policy import seconds
 from tests.journeys.cloud_run import PLACE, a_job, config_of, deployed
 from tests.journeys.command import begin, heard, mayfly
 from tests.journeys.lab import IMPATIENT, Lab, a_lab
 from tests.journeys.sweeping import run_out, sweep
+
+ZONE = "us-central1-a"
 
 
 @asynccontextmanager
@@ -130,6 +132,55 @@ async def test_a_cloud_logging_that_fails_holds_nobody_up_once_the_run_has_ended
         end = await remote.followed(name)
     await lab.clear_faults()
     assert (exit_code_of(end), end.receipt) == (1, None)
+
+
+async def test_who_may_not_read_the_log_is_told_so_once_and_gets_the_exit_code(lab: Lab):
+    await deployed(lab, maxRetries=0)
+    told: list[str] = []
+    await lab.inject(on="logging.logEntries.list", reply={"status": 403})
+    async with looking_on(lab, [], told) as remote:
+        end = await remote.followed(await remote.started(["run", "main:fail", "--key", "k"], "k", None))
+    assert (exit_code_of(end), end.receipt) == (1, None)
+    assert told[0] == "The run's key is k"
+    assert len([line for line in told if "Going on without its lines" in line]) == 1
+
+
+async def test_whatever_fails_once_it_has_begun_says_that_it_goes_on_and_how_to_look(lab: Lab, tmp_path: Path):
+    await deployed(lab)
+    await lab.inject(on="run.executions.get", reply={"status": 403})
+    process = await begin(
+        lab, tmp_path / "cwd", "run", "main:run", "--remote", "--wait-for-lease", "1h", "--zone", ZONE
+    )
+    _, said = await process.communicate()
+    (execution,) = executions(lab)
+    assert process.returncode == Exit.CLEANUP_OWED
+    options = f"--zone {ZONE} --wait-for-lease 1h"
+    key = execution.template["template"]["containers"][0]["args"][3]
+    assert execution.timeout > timedelta(hours=1), "Cloud Run, too, lets it wait for so long"
+    assert f"{execution.id} goes on in Cloud Run" in said.decode()
+    assert f"mayfly run --remote main:run --key {key} {options}; end it: mayfly cancel {key} --zone {ZONE}" in (
+        said.decode()
+    )
+    await lab.until(lambda: execution.state.over)
+
+    await lab.inject(on="run.jobs.run", lose_reply={})
+    await lab.inject(on="run.executions.list", skip=1, reply={"status": 403})
+    async with looking_on(lab, [], []) as remote:
+        with pytest.raises(CleanupOwed, match="It may have begun all the same"):
+            await remote.started(["run", "--key", "k"], "k", None)
+    await lab.until(lambda: all(one.state.over for one in executions(lab)))
+
+
+async def test_another_run_of_that_key_is_not_joined(lab: Lab):
+    await deployed(lab)
+    async with looking_on(lab, [], []) as remote:
+        first = await remote.started(["run", "main:run", "--key", "k"], "k", None)
+        rehearsal = await remote.started(["test", "main:run", "--key", "k"], "k", None)
+        told_else = await remote.started(["run", "--", "true", "--key", "k"], "k", None)
+        again = await remote.started(["run", "main:run", "--key", "k"], "k", None)
+    assert len({first, rehearsal, told_else}) == 3
+    assert again == first
+    await lab.until(lambda: all(one.state.over for one in executions(lab)))
 
 
 async def test_neither_a_lost_reply_nor_a_lost_request_nor_a_lost_connection_makes_two_runs_or_none(lab: Lab):

@@ -74,6 +74,7 @@ def test_what_has_no_place_in_a_container_is_refused():
         (("run",), "mayfly-x7k2p-0", True),
         (("run",), "mayfly-x7k2p", True),
         (("run",), "monday", False),
+        (("run", "--", "tool", "--key", "monday"), "monday", False),
     ],
 )
 def test_an_execution_is_known_by_the_key_that_it_was_given_or_gives_itself(
