@@ -171,6 +171,22 @@ async def test_whatever_fails_once_it_has_begun_says_that_it_goes_on_and_how_to_
     await lab.until(lambda: all(one.state.over for one in executions(lab)))
 
 
+async def test_who_leaves_before_cloud_run_has_answered_is_let_go_and_told_the_key(lab: Lab, tmp_path: Path):
+    await deployed(lab)
+    await lab.inject(on="run.jobs.run", late={"seconds": 20})
+    process = await begin(lab, tmp_path / "cwd", "run", "main:run", "--remote", "--key", "k")
+    await lab.until(lambda: len(executions(lab)) == 1)
+    process.send_signal(signal.SIGTERM)
+    _, said = await process.communicate()
+    assert process.returncode == Exit.TERMINATED
+    left = json.loads(said.splitlines()[-1])["message"]
+    assert left == (
+        "Left as Cloud Run was asked to begin; it may have. "
+        "Look on again: mayfly run --remote main:run --key k; end it: mayfly cancel k"
+    )
+    await lab.until(lambda: executions(lab)[0].state.over)
+
+
 async def test_another_run_of_that_key_is_not_joined(lab: Lab):
     await deployed(lab)
     async with looking_on(lab, [], []) as remote:
