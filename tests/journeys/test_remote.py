@@ -6,15 +6,16 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gcp_emulator.knobs import Knobs
+from gcp_emulator.timing import zulu
 from mayfly.cancelling import cancel
-from mayfly.cloud_logs import Line
+from mayfly.cloud_logs import CloudLog, Line
 from mayfly.executions import deployed_executions
 from mayfly.google import google_of
 from mayfly.logs import remote_log
@@ -121,6 +122,33 @@ async def test_the_last_attempts_receipt_is_waited_for_and_no_other_is_taken_for
     assert (exit_code_of(end), end.exit_code, end.execution.succeeded) == (0, 0, True)
     assert end.receipt is not None
     assert (end.receipt.attempt, end.receipt.fields["outcome"]) == (1, "succeeded")
+
+
+async def test_a_line_that_comes_in_minutes_late_is_shown_and_a_log_is_followed_past_the_end(
+    lab: Lab, capsysbinary: pytest.CaptureFixture[bytes]
+):
+    await deployed(lab, maxRetries=0)
+    config = config_of(lab)
+    async with looking_on(lab, [], []) as remote:
+        name = await remote.started(["run", "main:run", "--key", "k"], "k", None)
+    await lab.until(lambda: executions(lab)[0].state.over)
+    logged = lab.emulator.cloud.world.logs.entries
+    receipt = next(one for one in logged if "cleanup" in one[1].get("jsonPayload", {}))
+    logged.remove(receipt)
+    number, entry = logged[-1]
+    async with google_of(config.settings, IMPATIENT) as google:
+        log = CloudLog(google, "demo", "mayfly", name)
+        assert len([line async for line in log.news()]) == len(logged)
+        said = zulu(datetime.fromisoformat(entry["timestamp"]) - timedelta(minutes=5))
+        latecomer = entry | {"insertId": "late", "timestamp": said, "jsonPayload": {"message": "what came late"}}
+        following = asyncio.create_task(remote_log(config, "k", follow=True, late=seconds(30)))
+        asked = len(lab.requests("logging.logEntries.list"))
+        await lab.until(lambda: following.done() or len(lab.requests("logging.logEntries.list")) > asked + 1)
+        logged.extend([(number, latecomer), receipt])
+        await following
+        late = [line.message async for line in log.news()]
+        assert late[0] == "what came late"
+    assert b"what came late" in capsysbinary.readouterr().out
 
 
 async def test_a_cloud_logging_that_fails_holds_nobody_up_once_the_run_has_ended(lab: Lab):
