@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -107,3 +108,14 @@ def test_a_receipt_survives_the_way_through_cloud_logging(vm: VmUse | None):
     )
     printed = json.loads(as_json(receipt, io.StringIO(), for_cloud_logging=True))
     assert receipt_of({**printed, "something": "of a later release"}) == receipt
+
+
+def test_a_result_that_no_entry_of_cloud_logging_holds_is_cut_there_and_nowhere_else():
+    receipt = Receipt("k", Mode.RUN, Outcome.SUCCEEDED, 0, "demo", "main:run", NOON, result={"text": "é" * 600_000})
+    line = as_json(receipt, io.StringIO(), for_cloud_logging=True)
+    assert len(line.encode()) < 256 * 1024
+    cut = receipt_of(json.loads(line))
+    assert cut.result.startswith('{"text": "ééé')
+    assert cut.result.endswith("(600,012 characters; Cloud Logging takes no more)")
+    assert replace(cut, result=receipt.result) == receipt
+    assert json.loads(as_json(receipt, io.StringIO()))["result"] == receipt.result
