@@ -46,6 +46,13 @@ def executions(lab: Lab) -> list[Any]:
     return list(lab.emulator.cloud.world.executions.values())
 
 
+async def over(lab: Lab) -> None:
+    """Wait for the end of all of them: processes, which take their time."""
+    async with asyncio.timeout(120):
+        while not all(one.state.over for one in executions(lab)):
+            await asyncio.sleep(0.05)
+
+
 async def test_the_deployed_job_runs_and_its_lines_and_its_receipt_come_here(
     lab: Lab, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ):
@@ -109,7 +116,7 @@ async def test_the_last_attempts_receipt_is_waited_for_and_no_other_is_taken_for
     await lab.inject(stockout={"details": True})
     async with looking_on(lab, [], []) as remote:
         name = await remote.started(["run", "main:run", "--key", "k"], "k", None)
-        await lab.until(lambda: executions(lab)[0].state.over)
+        await over(lab)
         logged = lab.emulator.cloud.world.logs.entries
         receipts = [one for one in logged if "cleanup" in one[1].get("jsonPayload", {})]
         assert [one[1]["jsonPayload"]["exit_code"] for one in receipts] == [3, 0]
@@ -131,7 +138,7 @@ async def test_a_line_that_comes_in_minutes_late_is_shown_and_a_log_is_followed_
     config = config_of(lab)
     async with looking_on(lab, [], []) as remote:
         name = await remote.started(["run", "main:run", "--key", "k"], "k", None)
-    await lab.until(lambda: executions(lab)[0].state.over)
+    await over(lab)
     logged = lab.emulator.cloud.world.logs.entries
     receipt = next(one for one in logged if "cleanup" in one[1].get("jsonPayload", {}))
     logged.remove(receipt)
@@ -155,7 +162,7 @@ async def test_a_cloud_logging_that_fails_holds_nobody_up_once_the_run_has_ended
     await deployed(lab, maxRetries=0)
     async with looking_on(lab, [], [], late=seconds(3)) as remote:
         name = await remote.started(["run", "main:fail", "--key", "k"], "k", None)
-        await lab.until(lambda: executions(lab)[0].state.over)
+        await over(lab)
         await lab.inject(on="logging.logEntries.list", times=100_000, reply={"status": 503})
         end = await remote.followed(name)
     await lab.clear_faults()
@@ -189,14 +196,14 @@ async def test_whatever_fails_once_it_has_begun_says_that_it_goes_on_and_how_to_
     assert f"mayfly run --remote main:run --key {key} {options}; end it: mayfly cancel {key} --zone {ZONE}" in (
         said.decode()
     )
-    await lab.until(lambda: execution.state.over)
+    await over(lab)
 
     await lab.inject(on="run.jobs.run", lose_reply={})
     await lab.inject(on="run.executions.list", skip=1, reply={"status": 403})
     async with looking_on(lab, [], []) as remote:
         with pytest.raises(CleanupOwed, match="It may have begun all the same"):
             await remote.started(["run", "--key", "k"], "k", None)
-    await lab.until(lambda: all(one.state.over for one in executions(lab)))
+    await over(lab)
 
 
 async def test_who_leaves_before_cloud_run_has_answered_is_let_go_and_told_the_key(lab: Lab, tmp_path: Path):
@@ -212,11 +219,11 @@ async def test_who_leaves_before_cloud_run_has_answered_is_let_go_and_told_the_k
         "Left as Cloud Run was asked to begin; it may have. "
         "Look on again: mayfly run --remote main:run --key k; end it: mayfly cancel k"
     )
-    await lab.until(lambda: executions(lab)[0].state.over)
+    await over(lab)
 
 
 async def test_another_run_of_that_key_is_not_joined(lab: Lab):
-    await deployed(lab)
+    await deployed(lab, maxRetries=0)
     async with looking_on(lab, [], []) as remote:
         first = await remote.started(["run", "main:run", "--key", "k"], "k", None)
         rehearsal = await remote.started(["test", "main:run", "--key", "k"], "k", None)
@@ -224,7 +231,7 @@ async def test_another_run_of_that_key_is_not_joined(lab: Lab):
         again = await remote.started(["run", "main:run", "--key", "k"], "k", None)
     assert len({first, rehearsal, told_else}) == 3
     assert again == first
-    await lab.until(lambda: all(one.state.over for one in executions(lab)))
+    await over(lab)
 
 
 async def test_neither_a_lost_reply_nor_a_lost_request_nor_a_lost_connection_makes_two_runs_or_none(lab: Lab):
