@@ -47,12 +47,10 @@ class Result:
     signal: int | None = None
 
     def as_json(self) -> Json:
-        """Show it as the API does."""
+        """Show it as the API does: of a success nothing is left, for its code and its exit code are zeroes."""
         code = OK if not self.why else DEADLINE_EXCEEDED if self.why == TIMED_OUT else UNKNOWN
-        document: Json = {"status": {"code": code, **({"message": self.why} if self.why else {})}}
-        if self.signal:
-            return document | {"termSignal": self.signal}
-        return document | ({"exitCode": self.exit_code} if self.exit_code is not None else {})
+        status = _given(code=code, message=self.why)
+        return {"status": status, **_given(termSignal=self.signal, exitCode=None if self.signal else self.exit_code)}
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.google_admin import GoogleAdmin, Json, Service
 from orchestrator.google_errors import Subject
 
-LATE = timedelta(seconds=30)  # a line may come in later than another that was said after it
+LATE = timedelta(seconds=30)  # a line may be found later than another that came in after it
 _PAGE = 1000
 
 
@@ -20,6 +20,7 @@ class Line:
     at: datetime
     severity: str
     fields: dict[str, Any]
+    attempt: int | None = None  # of its task, from 0
 
     @property
     def message(self) -> str:
@@ -42,20 +43,20 @@ class CloudLog:
             f'resource.type="cloud_run_job" AND resource.labels.job_name="{job}" '
             f'AND labels."run.googleapis.com/execution_name"="{execution}"'
         )
-        self._seen: dict[str, datetime] = {}
+        self._seen: dict[str, datetime] = {}  # when each came in, which may be long after it was said
 
     async def news(self) -> AsyncIterator[Line]:
         """What has come in since the last time, with the latecomers. Forbidden."""
         wanted = self._filter
         if self._seen:
             since = max(self._seen.values()) - LATE
-            wanted += f' AND timestamp>="{since.isoformat().replace("+00:00", "Z")}"'
-        async for line in self._lines(wanted):
-            if line.id not in self._seen:
-                self._seen[line.id] = line.at
-                yield line
+            wanted += f' AND receiveTimestamp>="{since.isoformat().replace("+00:00", "Z")}"'
+        async for entry in self._entries(wanted):
+            if entry["insertId"] not in self._seen:
+                self._seen[entry["insertId"]] = datetime.fromisoformat(entry["receiveTimestamp"])
+                yield _line(entry)
 
-    async def _lines(self, wanted: str) -> AsyncIterator[Line]:
+    async def _entries(self, wanted: str) -> AsyncIterator[Json]:
         subject = Subject(f"read the log of {self._about}", f"There is no project {self._project}: check PROJECT_ID.")
         asked: Json = {
             "resourceNames": [f"projects/{self._project}"],
@@ -66,7 +67,7 @@ class CloudLog:
         while True:
             page = await self._google.post(Service.LOGGING, "entries:list", asked, subject)
             for entry in page.get("entries", []):
-                yield _line(entry)
+                yield entry
             if not page.get("nextPageToken"):
                 return
             asked = asked | {"pageToken": page["nextPageToken"]}
@@ -74,9 +75,11 @@ class CloudLog:
 
 def _line(entry: Json) -> Line:
     fields = entry.get("jsonPayload")
+    attempt = entry.get("labels", {}).get("run.googleapis.com/task_attempt")
     return Line(
         id=entry["insertId"],
         at=datetime.fromisoformat(entry["timestamp"]),
         severity=entry.get("severity", "DEFAULT"),
         fields=fields if isinstance(fields, dict) else {"message": entry.get("textPayload", "")},
+        attempt=None if attempt is None else int(attempt),
     )

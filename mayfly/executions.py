@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from mayfly.deploy.config import Config
@@ -26,8 +27,20 @@ class Execution:
 
     def is_for(self, key: str) -> bool:
         """The run of that key is its own: it was given the key, or gives its name to it, or that is its name."""
-        given = dict(zip(self.args, self.args[1:], strict=False)).get("--key")
+        own = self.args[: self.args.index("--")] if "--" in self.args else self.args
+        given = dict(pairwise(own)).get("--key")
         return key in {given, self.name} or (given is None and key.rpartition("-")[0] == self.name)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The last attempt of an execution's task. `exit_code` is None where Cloud Run does not tell it.
+
+    It never tells a zero, as its JSON leaves zeroes out: whether the execution succeeded does.
+    """
+
+    number: int  # from 0
+    exit_code: int | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,12 @@ class Executions:
         begun = await self.google.post(Service.RUN, f"{self._job}:run", {"overrides": overrides}, subject, again=False)
         return _short(begun["metadata"]["name"])
 
+    async def variables(self) -> set[str]:
+        """The names of those that the deployed job sets. NotFound: nothing is deployed."""
+        job = await self.google.get(Service.RUN, self._job, self._subject(f"look at the Cloud Run job {self.job}"))
+        containers = job.get("template", {}).get("template", {}).get("containers", [{}])
+        return {one["name"] for one in containers[0].get("env", []) if one.get("value") or one.get("valueSource")}
+
     async def look(self, name: str) -> Execution:
         """One of them. NotFound."""
         subject = Subject(f"look at the execution {name}", f"There is no execution {name} of {self.job}.")
@@ -63,21 +82,25 @@ class Executions:
         found = map(_execution, page.get("executions", []))
         return sorted(found, key=lambda execution: execution.created, reverse=True)
 
-    async def of_run(self, key: str) -> Execution | None:
-        """The newest that is for the run of that key."""
-        return next((execution for execution in await self.newest() if execution.is_for(key)), None)
+    async def live(self, key: str, args: Sequence[str]) -> Execution | None:
+        """One that is for the run of that key, has not ended, and was told the same in every word."""
+        ours = (one for one in await self.newest() if one.is_for(key) and one.args == tuple(args))
+        return next((one for one in ours if one.ended is None), None)
 
     async def cancel(self, name: str) -> None:
         """Ask Cloud Run to end it: SIGTERM, and what was left ten seconds later is killed. It is not retried then."""
         subject = Subject(f"cancel the execution {name}", f"There is no execution {name} of {self.job}.")
         await self.google.post(Service.RUN, f"{self._job}/executions/{name}:cancel", {}, subject)
 
-    async def exit_code(self, name: str) -> int | None:
-        """How its task ended last, where Cloud Run tells."""
+    async def last_attempt(self, name: str) -> Attempt | None:
+        """How its task ended last; None if it never began."""
         subject = Subject(f"look at the tasks of {name}", f"There is no execution {name} of {self.job}.")
         page = await self.google.get(Service.RUN, f"{self._job}/executions/{name}/tasks", subject)
-        results = [task.get("lastAttemptResult", {}) for task in page.get("tasks", [])]
-        return next((int(result["exitCode"]) for result in results if "exitCode" in result), None)
+        task: Json = next(iter(page.get("tasks", [])), {})
+        if "startTime" not in task:
+            return None
+        code = task.get("lastAttemptResult", {}).get("exitCode")
+        return Attempt(int(task.get("retried", 0)), None if code is None else int(code))
 
     @property
     def _job(self) -> str:

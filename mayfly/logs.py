@@ -2,15 +2,18 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from mayfly.cloud_logs import CloudLog, Line
+from mayfly.cloud_logs import LATE, CloudLog, Line
 from mayfly.deploy.config import Config
 from mayfly.executions import Execution, Executions, deployed_executions
 from mayfly.google import google_of
+from mayfly.remote import is_its_receipt
 from mayfly.vm_at_hand import vm_at_hand
 from orchestrator.agent_client import AgentClient
 from orchestrator.collect import LOG_NAME, RUN_NAME
@@ -45,20 +48,39 @@ async def local_log(config: Config, key: str | None, *, follow: bool) -> None:
     raise NotFound(_nowhere(settings, key, running=machine.running))
 
 
-async def remote_log(config: Config, key: str | None, *, follow: bool) -> None:
-    """Write the lines of the execution that had the run; by default of the newest. NotFound."""
+async def remote_log(config: Config, key: str | None, *, follow: bool, late: timedelta = LATE) -> None:
+    """Write the lines of the execution that had the run; by default of the newest. NotFound.
+
+    With `follow` to its end, and on until its last attempt's receipt is there, or for the time `late`.
+    """
     async with google_of(config.settings) as google:
         executions = deployed_executions(google, config)
         execution = await _execution(executions, key)
         log = CloudLog(google, config.project, config.job.name, execution.name)
-        while True:
-            over = not follow or (await executions.look(execution.name)).ended is not None
-            async for line in log.news():
-                if not line.is_receipt:  # the line before it says the same
-                    _write(_sentence(line).encode())
-            if over:
+        receipts: list[Line] = []
+        while follow and execution.ended is None:
+            receipts += await _written(log)
+            await asyncio.sleep(_LOOK.total_seconds())
+            execution = await executions.look(execution.name)
+        receipts += await _written(log)
+        attempt = await executions.last_attempt(execution.name) if follow else None
+        give_up = time.monotonic() + late.total_seconds()
+        while attempt is not None and not any(is_its_receipt(one, execution, attempt) for one in receipts):
+            if time.monotonic() >= give_up:
                 return
             await asyncio.sleep(_LOOK.total_seconds())
+            receipts += await _written(log)
+
+
+async def _written(log: CloudLog) -> list[Line]:
+    """Write what has come in; the receipts are given instead, for the line before each says the same."""
+    receipts = []
+    async for line in log.news():
+        if line.is_receipt:
+            receipts.append(line)
+        else:
+            _write(_sentence(line).encode())
+    return receipts
 
 
 def _chosen(runs: list[RunView], key: str | None) -> RunView | None:

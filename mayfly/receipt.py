@@ -16,6 +16,7 @@ from orchestrator.telemetry import json_line, sentence_of, severity_of
 from vm_agent.protocol import Mode
 
 _RESULT_CHARACTERS = 2000  # of a result on a terminal; the JSON has all of it
+_ENTRY_BYTES = 200_000  # of a line: an entry of Cloud Logging holds 256 KiB, with its labels
 _BAR_WIDTH = 24
 _ENDINGS = {  # where the outcome's own word does not make a title: "run succeeded", "test failed"
     Outcome.NO_MACHINE: "got no VM",
@@ -28,11 +29,19 @@ _ENDINGS = {  # where the outcome's own word does not make a title: "run succeed
 
 
 def as_json(receipt: Receipt, stream: TextIO, *, for_cloud_logging: bool = False) -> str:
-    """One line for the stream. Cloud Logging also gets what it shows of an entry: `severity` and `message`."""
+    """One line for the stream. Cloud Logging also gets what it shows of an entry: `severity` and `message`.
+
+    It takes a longer line than an entry holds for text in pieces, and no receipt would be found: a result that long is
+    cut there, to a text that says so.
+    """
     fields = _fields(receipt)
-    if for_cloud_logging:
-        fields = {"severity": severity_of(receipt), "message": sentence_of(receipt), **fields}
-    return json_line(fields, stream)
+    if not for_cloud_logging:
+        return json_line(fields, stream)
+    fields = {"severity": severity_of(receipt), "message": sentence_of(receipt), **fields}
+    line = json_line(fields, stream)
+    if len(line.encode(errors="replace")) <= _ENTRY_BYTES:
+        return line
+    return json_line({**fields, "result": _short(receipt.result, "Cloud Logging takes no more")}, stream)
 
 
 def _fields(receipt: Receipt) -> dict[str, Any]:
@@ -177,11 +186,11 @@ def _result(result: Any) -> RenderableType:
     return table
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, rest: str = "--json prints all") -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     if len(text) <= _RESULT_CHARACTERS:
         return text
-    return f"{text[:_RESULT_CHARACTERS]}… ({len(text):,} characters; --json prints all)"
+    return f"{text[:_RESULT_CHARACTERS]}… ({len(text):,} characters; {rest})"
 
 
 def show_owed(receipt: Receipt, console: Console, *, emulator: str | None = None) -> None:

@@ -5,14 +5,15 @@ are one run, for the second follows the first.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from mayfly.cloud_logs import CloudLog, Line
-from mayfly.executions import Execution, Executions
-from orchestrator.errors import Exit, Transient
+from mayfly.executions import Attempt, Execution, Executions
+from orchestrator.errors import CleanupOwed, Exit, MayflyError, Transient
+from orchestrator.patience import Later
 from orchestrator.policy import seconds
 
 LOOK = seconds(2)  # between two looks: Cloud Logging takes sixty a minute
@@ -39,29 +40,50 @@ class Remote:
         tell: Callable[[str], None],
         *,
         look: timedelta = LOOK,
+        late: timedelta = RECEIPT_LATE,
     ) -> None:
-        self._executions, self._show, self._tell, self._look = executions, show, tell, look
-        self._receipt: Line | None = None
+        self._executions, self._show, self._tell = executions, show, tell
+        self._look, self._late = look, late
+        self._receipts: list[Line] = []
+        self._blind = False  # we may not read its log
 
     async def started(self, args: Sequence[str], key: str | None, task_timeout: timedelta | None) -> str:
-        """The execution that has the run: a live one of that key, or a new one."""
-        if key is not None and (known := await self._executions.of_run(key)) is not None and known.ended is None:
+        """The execution that has the run: a live one of that key and these words, or a new one.
+
+        CleanupOwed: it may have begun, and cannot be looked for. Any other error: nothing has.
+        """
+        if key is not None and (known := await self._executions.live(key, args)) is not None:
             self._tell(f"Run {key} is at work already, in the execution {known.name}: following it.")
             return known.name
+        if key is not None:
+            self._tell(f"The run's key is {key}")
         for left in reversed(range(STARTS)):
             try:
                 name = await self._executions.start(args, task_timeout)
             except Transient as unknown:
-                self._tell(f"Nobody answered whether the job has begun: {unknown}")
-                begun = await self._executions.of_run(key) if key is not None else None
-                if begun is not None and begun.ended is None:
-                    return begun.name
-                if not left:
-                    raise
+                begun = await self._begun_unanswered(args, key, unknown, last=not left)
+                if begun is not None:
+                    return begun
             else:
                 self._tell(f"Started the execution {name} of the Cloud Run job {self._executions.job}.")
                 return name
         raise AssertionError  # the loop returns or raises
+
+    async def _begun_unanswered(
+        self, args: Sequence[str], key: str | None, unknown: Transient, *, last: bool
+    ) -> str | None:
+        self._tell(f"Nobody answered whether the job has begun: {unknown}")
+        pause = self._look + (unknown.pause if isinstance(unknown, Later) else seconds(0))
+        await asyncio.sleep(pause.total_seconds())
+        try:
+            begun = await self._executions.live(key, args) if key is not None else None
+        except MayflyError as error:
+            raise CleanupOwed(
+                f"{unknown} It may have begun all the same, which cannot be looked up: {error}"
+            ) from error
+        if begun is None and last:
+            raise CleanupOwed(f"{unknown} It may have begun all the same. Look: mayfly logs --remote") from unknown
+        return begun.name if begun else None
 
     async def followed(self, name: str) -> RemoteEnd:
         """To its end, whatever becomes of the connection meanwhile."""
@@ -70,9 +92,9 @@ class Remote:
         while True:
             try:
                 execution = await self._executions.look(name)
-                await self._read(log)
                 if execution.ended is not None:
                     return await self._ended(execution, log)
+                await self._read(log)
                 lost = False
             except Transient as error:
                 if not lost:
@@ -81,24 +103,61 @@ class Remote:
             await asyncio.sleep(self._look.total_seconds())
 
     async def _ended(self, execution: Execution, log: CloudLog) -> RemoteEnd:
-        """Its last attempt's receipt may come in late."""
-        code = await self._executions.exit_code(execution.name)
-        give_up = time.monotonic() + RECEIPT_LATE.total_seconds()
-        while not self._has_receipt_of(code) and code is not None and time.monotonic() < give_up:
-            await asyncio.sleep(self._look.total_seconds())
-            await self._read(log)
-        return RemoteEnd(execution, self._receipt if self._has_receipt_of(code) else None, code)
+        """Its last attempt's receipt may come in late. It is waited for so long, whatever becomes of the connection."""
+        attempt: Attempt | None = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._late.total_seconds()):
+                attempt = await self._last_attempt(execution.name)
+                while True:
+                    with suppress(Transient):
+                        await self._read(log)
+                    if attempt is None or self._blind or self._receipt_of(execution, attempt) is not None:
+                        break
+                    await asyncio.sleep(self._look.total_seconds())
+        told = attempt.exit_code if attempt else None
+        code = int(Exit.SUCCEEDED) if execution.succeeded else told
+        return RemoteEnd(execution, self._receipt_of(execution, attempt), code)
 
-    def _has_receipt_of(self, code: int | None) -> bool:
-        """An earlier attempt's receipt says another exit code."""
-        return self._receipt is not None and code in {None, int(self._receipt.fields["exit_code"])}
+    async def _last_attempt(self, name: str) -> Attempt | None:
+        while True:
+            try:
+                return await self._executions.last_attempt(name)
+            except Transient:
+                await asyncio.sleep(self._look.total_seconds())
+            except MayflyError as refused:
+                self._tell(f"{refused} Its receipt cannot be told from an earlier attempt's.")
+                return None
+
+    def _receipt_of(self, execution: Execution, attempt: Attempt | None) -> Line | None:
+        return next((line for line in reversed(self._receipts) if is_its_receipt(line, execution, attempt)), None)
 
     async def _read(self, log: CloudLog) -> None:
-        async for line in log.news():
-            if line.is_receipt:
-                self._receipt = line
-            else:
-                self._show(line)
+        """What is new in its log; whoever may not read that is told so once, and goes by its state alone."""
+        if self._blind:
+            return
+        try:
+            async for line in log.news():
+                if line.is_receipt:
+                    self._receipts.append(line)
+                else:
+                    self._show(line)
+        except Transient:
+            raise
+        except MayflyError as refused:
+            self._blind = True
+            self._tell(f"{refused} Going on without its lines and its receipt, to its exit code.")
+
+
+def is_its_receipt(line: Line, execution: Execution, attempt: Attempt | None) -> bool:
+    """It is the last attempt's, and at one with Cloud Run about how that ended."""
+    if attempt is None or line.attempt not in {None, attempt.number}:
+        return False
+    code = int(line.fields["exit_code"])
+    if execution.succeeded:
+        return code == Exit.SUCCEEDED
+    if attempt.exit_code is not None:
+        return code == attempt.exit_code
+    return code != Exit.SUCCEEDED or execution.cancelled  # cancelled as it ended: a zero is left out there, too
 
 
 def exit_code_of(end: RemoteEnd) -> int:
@@ -107,8 +166,6 @@ def exit_code_of(end: RemoteEnd) -> int:
         return int(end.receipt.fields["exit_code"])
     if end.exit_code is not None:
         return end.exit_code
-    if end.execution.succeeded:
-        return int(Exit.SUCCEEDED)
     return int(Exit.TERMINATED if end.execution.cancelled else Exit.CLEANUP_OWED)
 
 

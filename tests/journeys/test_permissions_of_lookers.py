@@ -88,8 +88,9 @@ async def test_a_remote_run_needs_these_and_no_other(deployed: Ward):
         name = str(started)
         for attempt in (
             lambda: executions.look(name),
-            lambda: executions.of_run("k"),
-            lambda: executions.exit_code(name),
+            executions.variables,
+            lambda: executions.live("k", []),
+            lambda: executions.last_attempt(name),
             lambda: _said(config, name),
         ):
             await until_it_succeeds(attempt)

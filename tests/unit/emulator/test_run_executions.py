@@ -46,6 +46,8 @@ def test_an_execution_succeeds_with_its_task_and_its_operation_is_done_then():
     shown = jobs.execution(name)
     assert jobs.completed(name) == ("CONDITION_SUCCEEDED", None)
     assert (shown["succeededCount"], "reconciling" in shown) == (1, False)
+    [task] = jobs.inside.get(f"/v2/{name}/tasks")["tasks"]
+    assert task["lastAttemptResult"] == {"status": {}}, "zeroes are left out"
     assert jobs.inside.get(jobs.operation)["response"]["name"] == name
     assert jobs.inside.states(f"executions/{name.rpartition('/')[2]}") == ["RUNNING", "SUCCEEDED"]
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,6 +75,7 @@ def test_what_has_no_place_in_a_container_is_refused():
         (("run",), "mayfly-x7k2p-0", True),
         (("run",), "mayfly-x7k2p", True),
         (("run",), "monday", False),
+        (("run", "--", "tool", "--key", "monday"), "monday", False),
     ],
 )
 def test_an_execution_is_known_by_the_key_that_it_was_given_or_gives_itself(
@@ -106,3 +108,14 @@ def test_a_receipt_survives_the_way_through_cloud_logging(vm: VmUse | None):
     )
     printed = json.loads(as_json(receipt, io.StringIO(), for_cloud_logging=True))
     assert receipt_of({**printed, "something": "of a later release"}) == receipt
+
+
+def test_a_result_that_no_entry_of_cloud_logging_holds_is_cut_there_and_nowhere_else():
+    receipt = Receipt("k", Mode.RUN, Outcome.SUCCEEDED, 0, "demo", "main:run", NOON, result={"text": "é" * 600_000})
+    line = as_json(receipt, io.StringIO(), for_cloud_logging=True)
+    assert len(line.encode()) < 256 * 1024
+    cut = receipt_of(json.loads(line))
+    assert cut.result.startswith('{"text": "ééé')
+    assert cut.result.endswith("(600,012 characters; Cloud Logging takes no more)")
+    assert replace(cut, result=receipt.result) == receipt
+    assert json.loads(as_json(receipt, io.StringIO()))["result"] == receipt.result
