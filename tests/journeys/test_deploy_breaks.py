@@ -135,6 +135,21 @@ async def test_an_api_that_is_enabled_and_does_not_answer_yet_is_waited_for_at_t
     assert done((await project.deploy()).steps) == []
 
 
+async def test_a_job_that_google_made_and_that_does_not_work_is_not_called_made(project: Project) -> None:
+    why = "Secret projects/1/secrets/notify-url/versions/latest was not found"
+    await project.inject(job_fails={"message": why}, times=2)
+    for _ in range(2):  # made, and then written again
+        with pytest.raises(StepFailed, match=f"mayfly-sweep does not work: CONDITION_FAILED: {why}"):
+            await project.deploy()
+    planned = await project.deploy(dry_run=True)
+    assert f"terminalCondition: CONDITION_FAILED: {why} -> CONDITION_SUCCEEDED" in [
+        str(difference) for step in planned.steps for difference in step.differences
+    ]
+    await project.deploy()
+    assert (await project.ask(f"{JOB}-sweep"))["terminalCondition"]["state"] == "CONDITION_SUCCEEDED"
+    assert done((await project.deploy()).steps) == []
+
+
 async def test_of_an_account_that_is_known_the_same_words_mean_a_permission_and_nothing_is_waited_for(
     project: Project,
 ) -> None:
