@@ -103,6 +103,7 @@ def _advice(
         for step in steps
         if (step.kind, step.action) == ("secret", Action.MAKE) and step.name not in values
     ]
+    said += [f"The {step.kind} {step.name}: {step.remark}" for step in steps if step.remark]
     if image is None:
         name = f"{config.job_region}-docker.pkg.dev/{config.project}/{REPOSITORY}/orchestrator"
         said.append(

@@ -74,7 +74,7 @@ async def test_a_deployer_needs_each_of_what_is_listed_and_no_more(project: Proj
     )
     await project.post("_emulator/images", {"uri": TAGGED})
     await may.until_it_succeeds(lambda: project.deploy(image=TAGGED))
-    project.describe(**changed, schedule=[daily])
+    project.describe(**changed, schedule=[{**daily, "paused": False}])
     await may.until_it_succeeds(project.deploy)
     deployer = set(may.granted)
 
