@@ -46,7 +46,7 @@ class Step:
 def up(resource: Resource, seen: Json | None) -> Step:
     """What brings it about."""
     if seen is None:
-        return Step(resource.kind, resource.name, Action.MAKE)
+        return Step(resource.kind, resource.name, Action.MAKE, tuple(resource.made_of()))
     if not resource.is_ours(seen):
         return Step(resource.kind, resource.name, Action.LEAVE)
     found = tuple(resource.differences(seen))

@@ -35,6 +35,10 @@ class _RunJob(Item):
         condition = seen.get("terminalCondition", {})
         return found if condition.get("state") == _READY else [*found, Difference(_STATE, _in_words(condition), _READY)]
 
+    def made_of(self) -> list[Difference]:
+        """Whose program it is."""
+        return [Difference("image", None, self.wanted["template"]["template"]["containers"][0]["image"])]
+
     async def change(self, google: GoogleAdmin, seen: Json, found: list[Difference]) -> None:
         """One that does not work is written again, and tried again by that."""
         if [difference.path for difference in found] == [_STATE] and seen.get("reconciling"):

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from mayfly.deploy.carry_out import StepFailed
+from mayfly.deploy.plan import in_words
 from mayfly.deploy.schedules import entry
 from orchestrator.errors import BadResource
-from tests.journeys.deploying import VALUES, Project, a_project, done
+from tests.journeys.deploying import IMAGE, VALUES, Project, a_project, done
 
 ACCOUNTS = "@demo.iam.gserviceaccount.com"
 
+JOB = "v2/projects/demo/locations/us-central1/jobs/mayfly"
 ENTRY = "v1/projects/demo/locations/us-central1/jobs/mayfly-daily"
 
 
@@ -93,3 +95,28 @@ async def test_a_schedule_that_google_disabled_is_told_and_one_whose_update_fail
     disabled = {**one.wanted, "state": "DISABLED"}
     with pytest.raises(BadResource, match="gcloud scheduler jobs delete mayfly-daily --location us-central1"):
         await one.change(None, disabled, one.differences(disabled))  # type: ignore[arg-type]
+
+
+async def test_the_image_of_a_job_that_is_not_ours_is_never_run_as_our_sweeper(project: Project) -> None:
+    for api in ("run", "compute", "iam"):
+        await project.post(f"v1/projects/demo/services/{api}.googleapis.com:enable", {})
+    theirs = {"template": {"template": {"containers": [{"image": "docker.io/stranger/anything"}]}}}
+    await project.post(f"{JOB.rpartition('/')[0]}?jobId=mayfly", theirs)
+    project.image = None
+    await project.deploy()
+    assert await project.ask(f"{JOB}-sweep") is None
+    assert (await project.ask(JOB))["template"]["template"]["containers"][0]["image"] == "docker.io/stranger/anything"
+
+
+async def test_before_a_job_is_made_the_plan_says_of_which_image(project: Project) -> None:
+    planned = await project.deploy(dry_run=True)
+    assert list(in_words(planned.steps)).count(f"      image: (none) -> {IMAGE}") == 2
+
+
+async def test_whether_a_vm_is_spot_is_told_to_be_decided_at_its_making(project: Project) -> None:
+    await project.deploy()
+    before = len(project.changes())
+    project.describe(vm={**VALUES["vm"], "spot": True})
+    with pytest.raises(StepFailed, match="Of a VM that is there this cannot be changed: spot: False -> True"):
+        await project.deploy()
+    assert project.changes()[before:] == []
