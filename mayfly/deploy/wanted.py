@@ -22,6 +22,7 @@ from orchestrator.lease import AddressPolicy
 from orchestrator.settings import Auth
 
 REPOSITORY = "mayfly"
+IMAGES = "the orchestrator's images, and the jobs'"  # cloudbuild.yaml says it too, for it may be there first
 _ACT_AS, _PULL = "roles/iam.serviceAccountUser", "roles/artifactregistry.reader"
 _READ_SECRET = "roles/secretmanager.secretAccessor"  # noqa: S105 - a role
 _TICK, _TICK_WITH_WORDS = "roles/run.invoker", "roles/run.jobsExecutorWithOverrides"
@@ -59,7 +60,7 @@ class Wanted:
             name=REPOSITORY,
             service=Service.REGISTRY,
             collection=f"projects/{self._project}/locations/{self._config.job_region}/repositories",
-            wanted={"description": described("the orchestrator's images, and the jobs'"), "labels": LABELS},
+            wanted={"description": described(IMAGES), "labels": LABELS},
             born_with={"format": "DOCKER"},
             named_by="repositoryId",
         )
