@@ -3,6 +3,7 @@
 OnTheWay   the connection between caller and service          cloud.py
 Instead    the answer that a request gets, and nothing else   cloud.py
 Ending     how the operation that a request begins ends       operations.py
+JobFails   what a change of a Cloud Run job comes to          run_job_methods.py
 AtBoot     what the next boot of a VM comes to                power.py
 AtTick     what a tick of Cloud Scheduler comes to            scheduler_ticks.py
 Event      what happens to a VM, or a task, at some moment    mishaps.py
@@ -147,6 +148,18 @@ class NeverEnds(Ending):
     effect: bool = True
 
 
+# --- jobs of Cloud Run -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class JobFails(Fault):
+    """The change is accepted, and the job is there and never ready: for a secret without a version, say."""
+
+    on: ClassVar[str | None] = "run.jobs.create|run.jobs.update"
+    only: ClassVar[tuple[str, ...]] = ("run.jobs.create", "run.jobs.update")
+    message: str = "Secret projects/1/secrets/key/versions/latest was not found"
+
+
 # --- boots -------------------------------------------------------------------------------------------------------
 
 
@@ -253,6 +266,7 @@ KINDS: Mapping[str, type[Fault]] = {
     "stockout": Stockout,
     "operation_without_effect": WithoutEffect,
     "operation_never_ends": NeverEnds,
+    "job_fails": JobFails,
     "boot_failure": BootFailure,
     "disk_full": DiskFull,
     "preempt": Preempt,

@@ -1,6 +1,7 @@
 """What some methods ask for besides the permission that is called as they are, in Compute Engine and Cloud Storage."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from gcp_emulator.needs import (
     UPDATE_NETWORK,
     USE_ADDRESS,
     USE_EXTERNAL_IP,
+    USE_IMAGE,
     USE_SUBNETWORK,
     USE_TEMPLATE,
     Need,
@@ -32,6 +34,7 @@ def _insert(world: "World", call: Call, resource: str) -> Iterator[Need]:
     if url := call.query.get("sourceInstanceTemplate"):
         yield Need(USE_TEMPLATE, _template_key(world, project, url))
     yield Need("compute.disks.create", resource)
+    yield from _images(world, project, document)
     for field, permission in (("metadata", "setMetadata"), ("labels", "setLabels"), ("tags", "setTags")):
         given = document.get(field)
         if given.get("items") if field != "labels" and given else given:
@@ -40,6 +43,15 @@ def _insert(world: "World", call: Call, resource: str) -> Iterator[Need]:
     for account in document.get("serviceAccounts") or []:
         yield Need("compute.instances.setServiceAccount", resource)
         yield acting_as(world, project, account.get("email", "default"))
+
+
+def _images(world: "World", project: str, document: Json) -> Iterator[Need]:
+    """Google's own images are for everybody; one of a project here is for whom that project lets use it."""
+    for disk in document.get("disks") or []:
+        url = str((disk.get("initializeParams") or {}).get("sourceImage", ""))
+        owner = match[1] if (match := re.search(r"projects/([^/]+)/", url)) else project
+        if url and owner in world.projects:
+            yield Need(USE_IMAGE, f"projects/{owner}")
 
 
 def described(world: "World", call: Call) -> Json:

@@ -10,6 +10,8 @@ LIST_OBJECTS = "storage.objects.list"
 RUN_WITH_OVERRIDES = "run.jobs.runWithOverrides"
 UPDATE_NETWORK = "compute.networks.updatePolicy"
 USE_TEMPLATE = "compute.instanceTemplates.useReadOnly"
+USE_IMAGE = "compute.images.useReadOnly"
+DOWNLOAD = "artifactregistry.repositories.downloadArtifacts"
 # What no method is called by.
 BESIDES = frozenset(
     {
@@ -21,6 +23,7 @@ BESIDES = frozenset(
         RUN_WITH_OVERRIDES,
         UPDATE_NETWORK,
         USE_TEMPLATE,
+        USE_IMAGE,
     }
     | {f"compute.{name}" for name in ("disks.create", "instances.setTags", "instances.setServiceAccount")}
     | {f"artifactregistry.repositories.{name}loadArtifacts" for name in ("down", "up")}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from gcp_emulator import policies, run_attempts, run_operations
 from gcp_emulator.enum_numbers import named
 from gcp_emulator.errors import RpcError
+from gcp_emulator.fault_kinds import JobFails
 from gcp_emulator.operations import user_of
 from gcp_emulator.routes import Answer, Call, Json, Route
 from gcp_emulator.run_executions import Execution, State
@@ -74,17 +75,18 @@ def _describe(job: Job, given: Json) -> None:
 def _written(world: "World", call: Call, job: Job) -> Json:
     if call.flag("validateOnly"):
         return run_operations.opened(world, "Job", job, lambda: "").as_json()
-    put(world, job)
-    return run_operations.opened(world, "Job", job, lambda: "" if job.ready else None).as_json()
+    put(world, call, job)
+    return run_operations.opened(world, "Job", job, lambda: job.failure if job.settled else None).as_json()
 
 
-def put(world: "World", job: Job) -> None:
-    """Let it be there from now on, and be ready a little later."""
+def put(world: "World", call: Call, job: Job) -> None:
+    """Let it be there from now on, and be ready a little later; or never, by a fault."""
+    fails = world.fault(JobFails, call)
     world.jobs[job.name] = job
     world.changes += 1
 
     def ready() -> None:
-        job.ready = True
+        job.ready, job.failure = fails is None, fails.message if fails else ""
         world.changes += 1
 
     world.later("run_job", ready)

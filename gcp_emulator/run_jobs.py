@@ -26,6 +26,7 @@ class Job:
     generation: int = 1
     updated: datetime | None = None
     ready: bool = False  # the last change of it has taken effect
+    failure: str = ""  # or why it never will
     executions_made: int = 0
     latest: Execution | None = None
 
@@ -33,6 +34,11 @@ class Job:
     def id(self) -> str:
         """The last part of its name."""
         return self.name.rpartition("/")[2]
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more comes of its last change."""
+        return self.ready or bool(self.failure)
 
     @property
     def etag(self) -> str:
@@ -46,19 +52,20 @@ class Job:
 
     def as_json(self) -> Json:
         """Show it as the API does."""
-        state = "CONDITION_SUCCEEDED" if self.ready else "CONDITION_RECONCILING"
+        state = "FAILED" if self.failure else "SUCCEEDED" if self.ready else "RECONCILING"
+        condition = {"type": "Ready", "state": f"CONDITION_{state}", "lastTransitionTime": zulu(self.changed_at)}
         document: Json = {
             "name": self.name,
             "uid": self.uid,
             "generation": str(self.generation),
-            "observedGeneration": str(self.generation if self.ready else self.generation - 1),
+            "observedGeneration": str(self.generation if self.settled else self.generation - 1),
             "createTime": zulu(self.created),
             "updateTime": zulu(self.changed_at),
             "creator": self.creator,
             "lastModifier": self.modifier,
             "launchStage": self.launch_stage,
             "template": self.template,
-            "terminalCondition": {"type": "Ready", "state": state, "lastTransitionTime": zulu(self.changed_at)},
+            "terminalCondition": condition | ({"message": self.failure} if self.failure else {}),
             "etag": self.etag,
             **self.client,
         }
@@ -67,6 +74,6 @@ class Job:
             "annotations": self.annotations,
             "executionCount": self.executions_made,
             "latestCreatedExecution": self.latest and self.latest.reference(),
-            "reconciling": not self.ready,
+            "reconciling": not self.settled,
         }
         return document | {name: value for name, value in optional.items() if value}

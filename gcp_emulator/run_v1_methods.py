@@ -39,7 +39,7 @@ def create_job(world: "World", call: Call) -> Answer:
     job = new_job(world, call, f"{_place(world, call)}/jobs/{identifier}", job_from_v1(given))
     check_new(world, job)
     if not call.query.get("dryRun"):
-        put(world, job)
+        put(world, call, job)
     return job_as_v1(world, job)
 
 
@@ -47,7 +47,7 @@ def replace_job(world: "World", call: Call) -> Answer:
     """Put another job in its place."""
     job = changed(world, call, _job(world, call), job_from_v1(call.document()))
     if not call.query.get("dryRun"):
-        put(world, job)
+        put(world, call, job)
     return job_as_v1(world, job)
 
 

@@ -40,10 +40,11 @@ def job_as_v1(world: "World", job: Job) -> Json:
     metadata["resourceVersion"] = job.etag.strip('"')
     metadata["labels"] |= {UPDATED: zulu(job.changed_at), **job.labels}
     metadata["annotations"] = {**annotations, **job.annotations}
-    ready = "True" if job.ready else "Unknown"
+    ready = "False" if job.failure else "True" if job.ready else "Unknown"
+    condition = {"type": "Ready", "status": ready, "lastTransitionTime": zulu(job.changed_at)}
     status: Json = {
-        "observedGeneration": job.generation if job.ready else job.generation - 1,
-        "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": zulu(job.changed_at)}],
+        "observedGeneration": job.generation if job.settled else job.generation - 1,
+        "conditions": [condition | ({"message": job.failure} if job.failure else {})],
         **({"executionCount": job.executions_made} if job.executions_made else {}),
     }
     if job.latest:

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from gcp_emulator.schema import Schemas, Side
+from mayfly.deploy.marks import LABELS, described
+from mayfly.deploy.wanted import IMAGES
 from orchestrator.google_library import SERVICES
 from tests.tools import required_tool
 
@@ -49,6 +51,19 @@ def test_the_steps_come_in_order_and_each_script_is_sound() -> None:
         assert set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)", script)) <= GOOGLES_OWN
         checked = subprocess.run([shellcheck, "-"], input=script, capture_output=True, text=True, check=False)
         assert checked.returncode == 0, checked.stdout
+
+
+def test_the_repository_that_a_build_makes_is_one_that_a_deploy_knows_as_its_own() -> None:
+    assert f'--description "{described(IMAGES)}"' in STEPS["repository"]["script"]
+    assert "--labels " + ",".join(f"{key}={value}" for key, value in LABELS.items()) in STEPS["repository"]["script"]
+
+
+def test_what_a_build_calls_and_no_deploy_enables_is_enabled_by_a_line_of_the_header() -> None:
+    called = {"artifacts repositories": "artifactregistry", "images scan": "ondemandscanning", "": "cloudbuild"}
+    apis = {f"{api}.googleapis.com" for words, api in called.items() if words in TEXT}
+    [line] = re.findall(r"^#  +gcloud services enable (.+)$", TEXT, re.MULTILINE)
+    assert set(line.split()) == apis
+    assert len(apis) == 3
 
 
 def test_what_is_scanned_and_deployed_is_the_digest_that_was_pushed() -> None:

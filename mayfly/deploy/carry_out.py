@@ -5,7 +5,8 @@ looked at, and what is missing is done. What was done counts once it was seen.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -78,7 +79,7 @@ async def _settle(google: GoogleAdmin, clock: Clock, resource: Resource, judge: 
         seen = await resource.look(google)
         step = judge(resource, seen)
         while step.does_something:
-            await _act(google, resource, step, seen, words.lags)
+            await _act(google, resource, step, seen)
             seen = await resource.look(google)
             before, step = step, judge(resource, seen)
             if step == before:  # no step further: give it time
@@ -86,7 +87,8 @@ async def _settle(google: GoogleAdmin, clock: Clock, resource: Resource, judge: 
 
     async def with_a_word() -> None:
         try:
-            await through()
+            with _what_passes(words.lags):
+                await through()
         except Transient as lag:
             words.once(str(lag))
             raise
@@ -108,17 +110,23 @@ class _Words:
             self.tell(why)
 
 
-async def _act(google: GoogleAdmin, resource: Resource, step: Step, seen: Json | None, lags: re.Pattern[str]) -> None:
+@contextmanager
+def _what_passes(lags: re.Pattern[str]) -> Iterator[None]:
+    """What a look or an act meets, and will not for long, is Transient. An API is enabled before it answers a look."""
     try:
-        if step.action is Action.MAKE:
-            await resource.make(google)
-        elif seen is not None and step.action is Action.CHANGE:
-            await resource.change(google, seen, list(step.differences))
-        elif seen is not None:
-            await resource.remove(google, seen)
+        yield
     except (AlreadyExists, Conflict) as raced:  # somebody was quicker, or the reply to an earlier try was lost
         raise Transient(str(raced)) from raced
     except NoMachine as refused:
         if lags.search(str(refused)):
             raise Transient(str(refused)) from refused
         raise
+
+
+async def _act(google: GoogleAdmin, resource: Resource, step: Step, seen: Json | None) -> None:
+    if step.action is Action.MAKE:
+        await resource.make(google)
+    elif seen is not None and step.action is Action.CHANGE:
+        await resource.change(google, seen, list(step.differences))
+    elif seen is not None:
+        await resource.remove(google, seen)

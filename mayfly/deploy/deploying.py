@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from mayfly.deploy.apis import Apis, is_enabled
 from mayfly.deploy.carry_out import Tell, bring_about, plan_of
 from mayfly.deploy.config import Config
+from mayfly.deploy.identities import email_of
 from mayfly.deploy.images import by_digest
 from mayfly.deploy.marks import is_described
 from mayfly.deploy.plan import Action, Step, down, up
 from mayfly.deploy.resource import Item, Resource
 from mayfly.deploy.run_jobs import collection, sweep_job, sweeper
+from mayfly.deploy.vm_body import orchestrator_email
 from mayfly.deploy.wanted import REPOSITORY, Wanted
 from orchestrator.errors import BadUsage
 from orchestrator.google_admin import GoogleAdmin, Json, Service
@@ -73,11 +75,14 @@ async def _there(google: GoogleAdmin, config: Config) -> _There:
         subject = Subject(f"look at the Cloud Run job {config.job.name}", "")
         job = await google.find(Service.RUN, f"{collection(config)}/{config.job.name}", subject)
     schedules = schedules_of(google, config) if is_enabled(Service.SCHEDULER, enabled) else None
-    return _There(_image_of(job), [entry async for entry in schedules] if schedules else [])
+    return _There(_image_of(config, job), [entry async for entry in schedules] if schedules else [])
 
 
-def _image_of(job: Json | None) -> str | None:
-    return str(job["template"]["template"]["containers"][0]["image"]) if job else None
+def _image_of(config: Config, job: Json | None) -> str | None:
+    """Of a job of that name which runs as somebody else, nobody knows what it is: our sweeper is not made of it."""
+    task = job["template"]["template"] if job else {}
+    ours = {orchestrator_email(config), email_of(config.project, "mayfly-orchestrator")}
+    return str(task["containers"][0]["image"]) if task.get("serviceAccount") in ours else None
 
 
 async def schedules_of(google: GoogleAdmin, config: Config) -> AsyncIterator[Item]:
@@ -103,6 +108,7 @@ def _advice(
         for step in steps
         if (step.kind, step.action) == ("secret", Action.MAKE) and step.name not in values
     ]
+    said += [f"The {step.kind} {step.name}: {step.remark}" for step in steps if step.remark]
     if image is None:
         name = f"{config.job_region}-docker.pkg.dev/{config.project}/{REPOSITORY}/orchestrator"
         said.append(

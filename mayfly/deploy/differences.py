@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.google_admin import Json
 
-_LONG = 60  # characters of a value that a person reads in a plan
+_LONG = 200  # characters of a value that a person reads in a plan: an image by its digest, a sentence of Google's
 _API = ("https://www.googleapis.com/compute/v1/", "https://compute.googleapis.com/compute/v1/")
 
 
@@ -24,12 +24,15 @@ class Difference:
 
 
 def shown(value: Any) -> str:
-    """A value for a person; of a long one only what tells two of them apart."""
+    """A value for a person; of a long one only what tells two of them apart.
+
+    Whoever wrote it to the cloud writes nothing else to a terminal: what does not print is shown by its number.
+    """
     if value is None:
         return "(none)"
     text = value if isinstance(value, str) else repr(value)
     if len(text) <= _LONG and "\n" not in text:
-        return text
+        return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     return f"({len(text)} characters, sha256 {sha256(text.encode()).hexdigest()[:12]})"
 
 

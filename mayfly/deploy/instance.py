@@ -6,6 +6,7 @@
 Whoever comes next goes on where the last one stopped: a VM without the hash is not complete, and may be stopped.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -66,9 +67,16 @@ class Instance(Resource):
             name: self._body[name] for name in ("networkInterfaces", "guestAccelerators") if name in self._body
         }
         disk = {"diskSizeGb": str(self.config.vm.disk_gb)}
-        found = differences({**fixed, "disks": [disk]}, {**seen, "disks": seen["disks"][:1]})
+        found = [*self._rented(seen)]
+        found += differences({**fixed, "disks": [disk]}, {**seen, "disks": seen["disks"][:1]})
         found += differences({"labels": LABELS, **{name: self._body[name] for name in _MENDS}}, seen)
         return [*found, *self._unarmed(seen), *self._metadata(has)]
+
+    def _rented(self, seen: Json) -> Iterator[Difference]:
+        """Spot, or not: that is decided when it is made."""
+        is_spot = seen.get("scheduling", {}).get("provisioningModel") == "SPOT"
+        if is_spot != self.config.vm.spot:
+            yield Difference("spot", is_spot, self.config.vm.spot)
 
     def _unarmed(self, seen: Json) -> list[Difference]:
         """As the ladder has it: long enough for a run, and at most twice that. It can be set on a VM that is off."""
@@ -76,6 +84,7 @@ class Instance(Resource):
             return []
         block, limit = seen.get("scheduling", {}), self.config.vm_limit.total_seconds()
         wanted = scheduling(self.config, self.config.vm_limit, "STOP")
+        del wanted["provisioningModel"]  # which is told apart: this sets it on no VM
         if limit <= int(block.get("maxRunDuration", {}).get("seconds", 0)) <= 2 * limit:
             del wanted["maxRunDuration"]
         return differences({"scheduling": wanted}, {"scheduling": block})

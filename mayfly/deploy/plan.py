@@ -32,6 +32,7 @@ class Step:
     name: str
     action: Action
     differences: tuple[Difference, ...] = ()
+    remark: str = ""
 
     @property
     def does_something(self) -> bool:
@@ -45,11 +46,11 @@ class Step:
 def up(resource: Resource, seen: Json | None) -> Step:
     """What brings it about."""
     if seen is None:
-        return Step(resource.kind, resource.name, Action.MAKE)
+        return Step(resource.kind, resource.name, Action.MAKE, tuple(resource.made_of()))
     if not resource.is_ours(seen):
         return Step(resource.kind, resource.name, Action.LEAVE)
     found = tuple(resource.differences(seen))
-    return Step(resource.kind, resource.name, Action.CHANGE if found else Action.KEEP, found)
+    return Step(resource.kind, resource.name, Action.CHANGE if found else Action.KEEP, found, resource.remark(seen))
 
 
 def down(resource: Resource, seen: Json | None) -> Step:

@@ -41,6 +41,14 @@ class Resource(ABC):
         """We made it, so we may change and remove it."""
         return is_described(seen)
 
+    def made_of(self) -> list[Difference]:
+        """What a person should read before it is made."""
+        return []
+
+    def remark(self, seen: Json) -> str:  # noqa: ARG002
+        """What is left as it is, and somebody should know; or nothing."""
+        return ""
+
     def is_gone(self, seen: Json) -> bool:  # noqa: ARG002
         """It was removed, though it still shows."""
         return False

@@ -11,7 +11,9 @@ from mayfly.deploy.config import Config
 from mayfly.deploy.differences import Difference
 from mayfly.deploy.marks import LABELS, is_labelled
 from mayfly.deploy.resource import Item
-from orchestrator.google_admin import Json, Service
+from orchestrator.errors import BadResource, MayflyError, Transient
+from orchestrator.google_admin import GoogleAdmin, Json, Service
+from orchestrator.google_errors import Subject
 from orchestrator.policy import Policy
 from orchestrator.settings import Settings
 from orchestrator.spans import written
@@ -21,14 +23,44 @@ _NOT_PASSED_ON = {
     "compute_emulator_host", "secret_manager_emulator_host", "run_emulator_host", "storage_emulator_host",
     "gce_metadata_host", "mayfly_certs_url", "agent_key", "notify_url", "out",
 }  # fmt: skip
+_STATE, _READY, _FAILED = "terminalCondition", "CONDITION_SUCCEEDED", "CONDITION_FAILED"
 _SWEEP_RETRIES = 0  # the next one comes by itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class _RunJob(Item):
     def differences(self, seen: Json) -> list[Difference]:
-        """A CPU may be written in two ways: "1" is "1000m"."""
-        return [found for found in super().differences(seen) if _milli(found.was) != _milli(found.wanted)]
+        """A CPU may be written in two ways: "1" is "1000m". And a job may be as it should be, and yet not work."""
+        found = [one for one in super().differences(seen) if _milli(one.was) != _milli(one.wanted)]
+        condition = seen.get("terminalCondition", {})
+        return found if condition.get("state") == _READY else [*found, Difference(_STATE, _in_words(condition), _READY)]
+
+    def made_of(self) -> list[Difference]:
+        """Whose program it is."""
+        return [Difference("image", None, self.wanted["template"]["template"]["containers"][0]["image"])]
+
+    async def change(self, google: GoogleAdmin, seen: Json, found: list[Difference]) -> None:
+        """One that does not work is written again, and tried again by that."""
+        if [difference.path for difference in found] == [_STATE] and seen.get("reconciling"):
+            raise Transient(f"The {self.kind} {self.name} is not ready yet.")
+        await super().change(google, seen, found)
+
+    async def followed(self, google: GoogleAdmin, answer: Json, doing: Subject) -> None:
+        """However the operation ended: whether the job works is told by the job."""
+        ended: MayflyError | None = None
+        try:
+            await super().followed(google, answer, doing)
+        except MayflyError as error:
+            ended = error
+        condition = (await self.look(google) or {}).get("terminalCondition", {})
+        if condition.get("state") == _FAILED:
+            raise BadResource(f"The {self.kind} {self.name} does not work: {_in_words(condition)}") from ended
+        if ended is not None:
+            raise ended
+
+
+def _in_words(condition: Json) -> str:
+    return ": ".join(str(condition[field]) for field in ("state", "message") if condition.get(field))
 
 
 def _milli(cpu: object) -> object:

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mayfly.deploy.config import Config
 from mayfly.deploy.differences import Difference
@@ -10,29 +10,53 @@ from mayfly.deploy.marks import described
 from mayfly.deploy.resource import Item
 from mayfly.deploy.run_jobs import collection, sweeper
 from mayfly.deploy.tables import Schedule, cron_of
+from orchestrator.errors import BadResource
 from orchestrator.google_admin import GoogleAdmin, Json, Service
 from orchestrator.google_credentials import SCOPE
 
 _RETRIES = 3  # of the request to Cloud Run. The second may be a second run, so only where a window makes them one
 _SWEEP = "sweep"
+_ENABLED, _PAUSED, _DISABLED = "ENABLED", "PAUSED", "DISABLED"
+_FAR = "0 0 29 2 *"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry(Item):
-    paused: bool
+    paused: bool | None  # None: nobody said; then who has paused it by hand knows why
 
     @property
     def own_name(self) -> str:
         return self.path
 
     def differences(self, seen: Json) -> list[Difference]:
-        wanted, state = "PAUSED" if self.paused else "ENABLED", seen.get("state")
+        state = seen.get("state")
+        wanted = _PAUSED if self.paused or self._rests(seen) else _ENABLED
         return super().differences(seen) + ([Difference("state", state, wanted)] if state != wanted else [])
 
+    def remark(self, seen: Json) -> str:
+        place = self.collection.split("/")[3]
+        how = f"gcloud scheduler jobs resume {self.name} --location {place}"
+        return f"somebody has paused it, and it stays so: {how}, or paused = false" if self._rests(seen) else ""
+
+    def _rests(self, seen: Json) -> bool:
+        return self.paused is None and seen.get("state") == _PAUSED
+
+    async def make(self, google: GoogleAdmin) -> None:
+        """Google makes every entry enabled: one that shall rest is made for a day that is far away, until it does."""
+        far = replace(self, paused=None, wanted={**self.wanted, "schedule": _FAR}) if self.paused else self
+        await super(_Entry, far).make(google)
+
     async def change(self, google: GoogleAdmin, seen: Json, found: list[Difference]) -> None:
-        if [difference.path for difference in found] == ["state"]:
-            verb = "pause" if self.paused else "resume"
-            await google.post(self.service, f"{self.path}:{verb}", {}, self.about(verb))
+        state = seen.get("state")
+        if state == _DISABLED:
+            raise BadResource(
+                f"Google itself has disabled the {self.kind} {self.name}, and nobody can enable it. Delete it, and "
+                f"deploy again: gcloud scheduler jobs delete {self.name} --location {self.collection.split('/')[3]}"
+            )
+        if self.paused and state == _ENABLED:  # first of all: it may be due any moment
+            await google.post(self.service, f"{self.path}:pause", {}, self.about("pause"))
+        elif [difference.path for difference in found] == ["state"] and state == _PAUSED:
+            await google.post(self.service, f"{self.path}:resume", {}, self.about("resume"))
         else:
             await super().change(google, seen, found)
 
@@ -45,7 +69,7 @@ def entry(config: Config, schedule: Schedule, account: str) -> Item:
 
 def sweep_entry(config: Config, account: str) -> Item:
     """[sweep]."""
-    schedule = Schedule(name=_SWEEP, cron=cron_of(config.sweep.every))
+    schedule = Schedule(name=_SWEEP, cron=cron_of(config.sweep.every), paused=False)
     return _entry(config, schedule, sweeper(config), "what dead runs left is finished", account)
 
 

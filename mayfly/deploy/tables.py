@@ -135,7 +135,11 @@ class Schedule(Table):
     once_per: Literal["1h", "2h", "3h", "4h", "6h", "8h", "12h", "1d"] | None = Field(
         default=None, description="One run per window, however often the tick comes. The Scheduler may tick twice."
     )
-    paused: bool = Field(default=False, description="Kept, but does not tick.")
+    paused: bool | None = Field(
+        default=None,
+        description="Kept, but does not tick. If not set, one that somebody has paused by hand stays paused.",
+        examples=[False],
+    )
 
 
 class Sweep(Table):

@@ -22,6 +22,7 @@ from orchestrator.lease import AddressPolicy
 from orchestrator.settings import Auth
 
 REPOSITORY = "mayfly"
+IMAGES = "the orchestrator's images, and the jobs'"  # cloudbuild.yaml says it too, for it may be there first
 _ACT_AS, _PULL = "roles/iam.serviceAccountUser", "roles/artifactregistry.reader"
 _READ_SECRET = "roles/secretmanager.secretAccessor"  # noqa: S105 - a role
 _TICK, _TICK_WITH_WORDS = "roles/run.invoker", "roles/run.jobsExecutorWithOverrides"
@@ -59,7 +60,7 @@ class Wanted:
             name=REPOSITORY,
             service=Service.REGISTRY,
             collection=f"projects/{self._project}/locations/{self._config.job_region}/repositories",
-            wanted={"description": described("the orchestrator's images, and the jobs'"), "labels": LABELS},
+            wanted={"description": described(IMAGES), "labels": LABELS},
             born_with={"format": "DOCKER"},
             named_by="repositoryId",
         )
@@ -118,10 +119,15 @@ class Wanted:
             if name in self._values:
                 yield SecretValue(self._project, name, self._values[name])
             granted = tuple(Grant(_READ_SECRET, who) for who in readers)
-            others = (who for who in (self._vm, self._orchestrator, self._sweeper) if who not in readers)
-            no_more = tuple(Grant(_READ_SECRET, who) for who in others)
+            no_more = tuple(Grant(_READ_SECRET, who) for who in self._made() if who not in readers)
             path = f"projects/{self._project}/secrets/{name}"
             yield Grants(Service.SECRETS, path, f"the secret {name}", granted, no_more)
+
+    def _made(self) -> list[str]:
+        """The accounts that a deploy makes, today or once. What one of yours may do is never ours to take away."""
+        ours = [email_of(self._project, f"mayfly-{name}") for name in ("vm", "orchestrator", "sweeper")]
+        yours = {self._config.vm.service_account, self._config.job.service_account}
+        return [email for email in ours if email not in yours]
 
     def readers(self) -> dict[str, list[str]]:
         """The secrets of this project that the config names, and which of our accounts read each."""

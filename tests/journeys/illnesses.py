@@ -304,5 +304,6 @@ ILLNESSES = {
     ),
     "a paused schedule": Illness(
         lambda ward: ward.send(f"{SCHEDULER}/mayfly-daily:pause", {}), ("schedules", "warn"), "mayfly-daily is paused",
+        lambda ward: ward.send(f"{SCHEDULER}/mayfly-daily:resume", {}),
     ),
 }  # fmt: skip

@@ -134,7 +134,7 @@ async def test_drift_is_mended_and_nothing_but_drift(project: Project) -> None:
     await project.post(f"{INSTANCE}/setLabels", labels)
     await project.post(FIREWALL, {"sourceRanges": ["1.2.3.4/32"]}, "PATCH")
     await project.post(ROLE, {"includedPermissions": ["compute.instances.create"]}, "PATCH")
-    await project.post(f"{ENTRY}:pause", {})
+    await project.post(f"{ENTRY}?updateMask=schedule", {"schedule": "0 0 * * *"}, "PATCH")
     bare = {"labels": {"mayfly": "managed"}, "template": {"template": {"containers": [{"image": IMAGE}]}}}
     await project.post(JOB, bare, "PATCH")
     await project.post("v1/projects/demo/roles/mayflyOrchestrator", None, "DELETE")

@@ -120,6 +120,36 @@ async def test_an_account_that_google_does_not_know_everywhere_yet_is_waited_for
     assert done((await project.deploy()).steps) == []
 
 
+async def test_an_api_that_is_enabled_and_does_not_answer_yet_is_waited_for_at_the_first_look_too(
+    project: Project,
+) -> None:
+    """Google's words for some minutes after it said that the API is enabled."""
+    looks = ("secrets.get", "secrets.getIamPolicy", "instances.get", "run.jobs.get", "cloudscheduler.jobs.get")
+    for verb in looks:
+        message = "This API has not been used in project 12345 before or it is disabled."
+        await project.inject(
+            on=verb, times=2, reply={"status": 403, "reason": "accessNotConfigured", "message": message}
+        )
+    await project.deploy()
+    assert len(project.waits) == len(looks), "each is told once"
+    assert done((await project.deploy()).steps) == []
+
+
+async def test_a_job_that_google_made_and_that_does_not_work_is_not_called_made(project: Project) -> None:
+    why = "Secret projects/1/secrets/notify-url/versions/latest was not found"
+    await project.inject(job_fails={"message": why}, times=2)
+    for _ in range(2):  # made, and then written again
+        with pytest.raises(StepFailed, match=f"mayfly-sweep does not work: CONDITION_FAILED: {why}"):
+            await project.deploy()
+    planned = await project.deploy(dry_run=True)
+    assert f"terminalCondition: CONDITION_FAILED: {why} -> CONDITION_SUCCEEDED" in [
+        str(difference) for step in planned.steps for difference in step.differences
+    ]
+    await project.deploy()
+    assert (await project.ask(f"{JOB}-sweep"))["terminalCondition"]["state"] == "CONDITION_SUCCEEDED"
+    assert done((await project.deploy()).steps) == []
+
+
 async def test_of_an_account_that_is_known_the_same_words_mean_a_permission_and_nothing_is_waited_for(
     project: Project,
 ) -> None:

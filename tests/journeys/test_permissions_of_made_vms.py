@@ -22,6 +22,13 @@ def world(script: str | None = None) -> Any:
     properties: dict[str, Any] = {
         "serviceAccounts": [{"email": VM_ACCOUNT, "scopes": SCOPES}],
         "tags": {"items": ["mayfly"]},
+        "disks": [
+            {
+                "boot": True,
+                "autoDelete": True,
+                "initializeParams": {"sourceImage": "projects/demo/global/images/family/mine"},
+            }
+        ],
     }
     return a_world_with_a_template(script, **properties)
 
@@ -52,6 +59,7 @@ BEFORE_THE_VM = {
     "compute.instanceTemplates.useReadOnly": "instances.insert",
     "compute.instances.create": "instances.insert",
     "compute.disks.create": "instances.insert",
+    "compute.images.useReadOnly": "instances.insert",
     "compute.instances.setMetadata": "instances.insert",
     "compute.instances.setLabels": "instances.insert",
     "compute.instances.setTags": "instances.insert",

@@ -115,6 +115,10 @@ def test_a_long_value_is_told_by_its_hash_and_a_script_never_fills_the_screen() 
     assert shown("a\nb") != shown("a\nc")
 
 
+def test_what_somebody_wrote_to_the_cloud_does_nothing_to_a_terminal() -> None:
+    assert str(Difference("env", "\x1b[2J\x9bA\r\u202eok é", "x")) == r"env: \x1b[2J\x9bA\r\u202eok é -> x"
+
+
 def test_a_body_for_google_has_no_nulls() -> None:
     assert said({"a": None, "b": {"c": None, "d": 0}}) == {"b": {"d": 0}}
 
@@ -156,7 +160,7 @@ def test_a_cpu_that_google_writes_in_thousandths_is_no_difference(
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     job = run_job(read_config({}), "image", "who@x.y")
-    seen = json.loads(json.dumps(job.wanted))
+    seen = json.loads(json.dumps(job.wanted)) | {"terminalCondition": {"state": "CONDITION_SUCCEEDED"}}
     limits = seen["template"]["template"]["containers"][0]["resources"]["limits"]
     limits["cpu"] = "1000m"
     assert job.differences(seen) == []

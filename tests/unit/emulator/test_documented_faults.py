@@ -12,7 +12,7 @@ from gcp_emulator.fault_kinds import KINDS
 from gcp_emulator.seed import Seed
 from gcp_emulator.wire import Reply
 from tests.unit.emulator.inside import ADDRESS, DEMO, SOME_TIME, VM, Inside
-from tests.unit.emulator.running_jobs import RunningJobs
+from tests.unit.emulator.running_jobs import JOB, RunningJobs, a_job
 from tests.unit.emulator.test_scheduler import JOBS, a_schedule
 
 PAGE = Path(__file__).parents[3] / "docs" / "emulator.md"
@@ -55,6 +55,7 @@ def test_an_example_of_the_page_happens(rule: dict[str, Any]):
         inside.post(f"{VM}/start")
         inside.passes(10)
     inside.post("/_emulator/faults", rule)
+    inside.say("PATCH", JOB, a_job())
     lives_through_a_day(inside)
     [shown] = inside.get("/_emulator/faults")["faults"]
     assert shown["spent"], shown

@@ -56,6 +56,19 @@ def test_the_operation_of_a_job_is_done_when_the_job_is_ready():
     assert (done["done"], done["response"]["name"]) == (True, JOB.removeprefix("/v2/"))
 
 
+def test_a_job_that_cannot_be_ready_is_there_and_says_why_until_it_is_written_again():
+    inside = Inside()
+    inside.post("/_emulator/faults", {"job_fails": {"message": "no such secret"}})
+    operation = inside.post(f"{PLACE}/jobs?jobId=mayfly", a_job())
+    inside.passes(60)
+    assert inside.get(f"/v2/{operation['name']}")["error"]["message"] == "no such secret"
+    condition = inside.get(JOB)["terminalCondition"]
+    assert (condition["state"], condition["message"]) == ("CONDITION_FAILED", "no such secret")
+    inside.say("PATCH", JOB, a_job())
+    inside.passes(60)
+    assert inside.get(JOB)["terminalCondition"]["state"] == "CONDITION_SUCCEEDED"
+
+
 @pytest.mark.parametrize(
     ("url", "body", "code", "message"),
     [
