@@ -43,7 +43,11 @@ def test_the_answers_make_a_file_that_a_deploy_reads(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-    answers = {"The project's id": "my-project", "When it runs by itself": "30 6 * * *", "The time zone": "Asia/Seoul"}
+    answers = {
+        "The project's id": "my-project",
+        "When it runs by itself": "30 6 * * 1-5",
+        "The time zone": "Asia/Seoul",
+    }
     answers |= {"The git": "https://github.com/me/bot", "The commit": "v1"}
 
     def answer(question: str, suggested: str) -> str:
@@ -52,7 +56,7 @@ def test_the_answers_make_a_file_that_a_deploy_reads(tmp_path: Path, monkeypatch
     Path("mayfly.toml").write_text(document(asked(answer, {}, tmp_path, tmp_path)))
     config = read_config({})
     assert (config.project, config.settings.zone, config.vm.ref) == ("my-project", "us-central1-a", "v1")
-    assert (config.schedules[0].cron, config.schedules[0].time_zone) == ("30 6 * * *", "Asia/Seoul")
+    assert (config.schedules[0].cron, config.schedules[0].time_zone) == ("30 6 * * 1-5", "Asia/Seoul")
 
 
 def test_who_answers_nothing_has_no_schedule(tmp_path: Path) -> None:
@@ -71,3 +75,11 @@ def test_the_code_is_where_the_checkout_came_from_at_its_commit(tmp_path: Path) 
     assert source == "https://github.com/me/my-bot"
     assert len(ref) == 40
     assert checkout(tmp_path / "nowhere") == ("", "")
+
+
+@pytest.mark.parametrize("user", ["ghp_s3cr3t@", "me:ghp_s3cr3t@", "me:p@ss@", "x-access-token:ghp_s3cr3t@"])
+def test_a_token_in_the_checkouts_address_is_not_written_into_the_file(tmp_path: Path, user: str) -> None:
+    subprocess.run(["git", "-C", str(tmp_path), "init", "--quiet"], check=True)
+    remote = ["remote", "add", "origin", f"https://{user}github.com/me/my-bot.git"]
+    subprocess.run(["git", "-C", str(tmp_path), *remote], check=True)
+    assert checkout(tmp_path)[0] == "https://github.com/me/my-bot"
