@@ -8,6 +8,7 @@ from mayfly.deploy.carry_out import Tell, bring_about, plan_of
 from mayfly.deploy.config import Config
 from mayfly.deploy.images import by_digest
 from mayfly.deploy.marks import is_described
+from mayfly.deploy.places import refuse_if_elsewhere
 from mayfly.deploy.plan import Action, Step, down, up
 from mayfly.deploy.resource import Item, Resource
 from mayfly.deploy.run_jobs import collection, sweep_job, sweeper
@@ -68,6 +69,7 @@ class _There:
 async def _there(google: GoogleAdmin, config: Config) -> _There:
     apis = await Apis(config.project).look(google) or {}
     enabled: list[str] = apis.get("enabled", [])
+    await refuse_if_elsewhere(google, config, enabled)
     job = None
     if is_enabled(Service.RUN, enabled):
         subject = Subject(f"look at the Cloud Run job {config.job.name}", "")

@@ -8,6 +8,7 @@ from mayfly.deploy.carry_out import Tell, bring_about, plan_of
 from mayfly.deploy.config import Config
 from mayfly.deploy.deploying import Agreed, schedules_of
 from mayfly.deploy.instance import OFF
+from mayfly.deploy.places import refuse_if_elsewhere
 from mayfly.deploy.plan import Step, down
 from mayfly.deploy.resource import Resource
 from mayfly.deploy.run_jobs import collection
@@ -36,6 +37,7 @@ class Destruction:
     async def carry_out(self, agreed: Agreed, tell: Tell) -> tuple[list[Step], bool]:
         """The plan, and whether it was carried out: first what starts runs, then the rest. Busy, StepFailed."""
         enabled = (await Apis(self.config.project).look(self.google) or {}).get("enabled", [])
+        await refuse_if_elsewhere(self.google, self.config, enabled)
         await self._refuse_if_live(enabled)
         resources = await self._resources(enabled)
         steps = await plan_of(self.google, self.config.project, resources, down)

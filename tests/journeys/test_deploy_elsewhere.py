@@ -1,0 +1,81 @@
+"""A deployment that mayfly.toml no longer describes is not left behind: it would tick, and cost."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import BadUsage
+from tests.journeys.deploying import VALUES, Project, a_project, done
+
+ZONE = "compute/v1/projects/demo/zones/us-central1-a"
+REGION = "compute/v1/projects/demo/regions/us-central1"
+PLACE = "projects/demo/locations/us-central1/jobs"
+
+
+@pytest.fixture
+async def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Project]:
+    async with a_project(tmp_path, monkeypatch) as project:
+        yield project
+        await project.all_is_well()
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ({"zone": "us-east1-b"}, ["VM us-central1-a/gpu-vm", "IP us-central1/gpu-ip", "job us-central1/mayfly"]),
+        ({"zone": "us-central1-b"}, ["VM us-central1-a/gpu-vm"]),
+        ({"instance": "other"}, ["VM us-central1-a/gpu-vm"]),
+        ({"static_name": "other"}, ["IP us-central1/gpu-ip"]),
+        ({"job": {**VALUES["job"], "region": "us-east1"}}, ["job us-central1/mayfly"]),
+        ({"job": {**VALUES["job"], "name": "other"}}, ["job us-central1/mayfly"]),
+    ],
+)
+async def test_who_moves_or_renames_a_deployment_is_told_what_would_be_left_before_anything_is_touched(
+    project: Project, changes: dict[str, Any], left: list[str]
+) -> None:
+    await project.deploy()
+    before = len(project.changes())
+    project.describe(**changes)
+    for attempt in (project.deploy, project.destroy):
+        with pytest.raises(BadUsage) as refused:
+            await attempt()
+        assert f"no longer describes: {', '.join(left)}. " in str(refused.value)
+    assert project.changes()[before:] == []
+    project.describe()
+    await project.destroy()
+    assert await project.holds() == Counter()
+    project.describe(**changes)
+    assert (await project.deploy()).done, "once the old one is gone, the new place is free"
+
+
+async def test_what_was_left_and_then_deleted_by_hand_is_in_nobodys_way(project: Project) -> None:
+    await project.deploy()
+    project.describe(zone="us-east1-b")
+    await project.post(f"{ZONE}/instances/gpu-vm", None, "DELETE")
+    await project.post(f"{REGION}/addresses/gpu-ip", None, "DELETE")
+    for name in ("mayfly-daily", "mayfly-sweep"):
+        await project.post(f"v1/{PLACE}/{name}", None, "DELETE")
+    with pytest.raises(BadUsage, match=r"no longer describes: job us-central1/mayfly\."):
+        await project.deploy()
+    await project.post(f"v2/{PLACE}/mayfly", None, "DELETE")
+    await project.deploy()
+    assert done((await project.deploy()).steps) == []
+    project.describe()
+    with pytest.raises(BadUsage, match=r"VM us-east1-b/gpu-vm, IP us-east1/gpu-ip, job us-east1/mayfly\."):
+        await project.deploy()
+
+
+async def test_a_vm_of_somebody_else_at_the_old_place_holds_up_nothing(project: Project) -> None:
+    await project.deploy()
+    vm = await project.vm()
+    await project.post(f"{ZONE}/instances/gpu-vm", None, "DELETE")
+    theirs = {name: vm[name] for name in ("name", "machineType", "networkInterfaces")}
+    image = "projects/debian-cloud/global/images/family/debian-12"
+    disk = {"boot": True, "autoDelete": True, "initializeParams": {"sourceImage": image}}
+    await project.post(f"{ZONE}/instances", {**theirs, "disks": [disk]})
+    await project.post(f"{ZONE}/instances/gpu-vm/stop", {})
+    project.describe(instance="other")
+    assert (await project.deploy()).done
