@@ -15,6 +15,7 @@ from mayfly.deploy.run_jobs import collection
 from mayfly.deploy.schedules import sweep_entry
 from mayfly.deploy.startup import HASH_ATTRIBUTE
 from mayfly.deploy.tables import Sweep
+from mayfly.deploy.template import Bucket
 from mayfly.deploy.vm_body import metadata_of
 from mayfly.deploy.wanted import Wanted
 from orchestrator.errors import Busy
@@ -61,7 +62,11 @@ class Destruction:
     async def _resources(self, enabled: Sequence[str]) -> list[Resource]:
         """The other way round, and with the schedules that mayfly.toml no longer has."""
         ever = replace(self.config, sweep=Sweep())  # a sweeper was made, whatever the file says today
-        known = [one for one in reversed(Wanted(ever, _ANY_IMAGE).resources()) if not isinstance(one, Apis)]
+        known = [
+            replace(one, going=True) if isinstance(one, Bucket) else one
+            for one in reversed(Wanted(ever, _ANY_IMAGE).resources())
+            if not isinstance(one, Apis)
+        ]
         if not is_enabled(Service.SCHEDULER, enabled):
             return known
         names = {resource.name for resource in known}

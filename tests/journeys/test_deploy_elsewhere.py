@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mayfly.deploy.plan import in_words
 from orchestrator.errors import BadUsage
 from tests.journeys.deploying import VALUES, Project, a_project, done
 
@@ -79,3 +80,37 @@ async def test_a_vm_of_somebody_else_at_the_old_place_holds_up_nothing(project: 
     await project.post(f"{ZONE}/instances/gpu-vm/stop", {})
     project.describe(instance="other")
     assert (await project.deploy()).done
+
+
+FROM_TEMPLATE = {"template": "gpu-template", "instance": "gpu-worker", "state_url": "gs://demo-state/leases"}
+LEASE = "leases/demo/us-central1-a/gpu-worker/lease.json"
+
+
+async def _objects(project: Project) -> list[str]:
+    return [entry["name"] for entry in (await project.ask("storage/v1/b/demo-state/o")).get("items", [])]
+
+
+async def test_a_bucket_goes_with_its_leases(project: Project) -> None:
+    project.describe(**FROM_TEMPLATE)
+    await project.deploy()
+    await project.store("demo-state", LEASE)
+    await project.store("demo-state", "leases/demo/us-east1-b/other/lease.json")
+    await project.destroy()
+    assert await project.holds() == Counter()
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    ["elsewhere/demo/us-central1-a/x/lease.json", "lease.json", "leases/notes.txt", "leases/p2/z/x/lease.json"],
+)
+async def test_a_bucket_with_anything_else_in_it_stays_as_it_is_and_all_the_rest_goes(
+    project: Project, theirs: str
+) -> None:
+    project.describe(**FROM_TEMPLATE)
+    await project.deploy()
+    for name in (LEASE, theirs):
+        await project.store("demo-state", name)
+    steps = await project.destroy()
+    assert f"more in it than our leases: {theirs}: left as it is" in "\n".join(in_words(steps))
+    assert sorted(await _objects(project)) == sorted([LEASE, theirs])
+    assert await project.holds() == Counter({"buckets": 1})
