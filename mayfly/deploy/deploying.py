@@ -108,8 +108,9 @@ def _advice(
     if image is None:
         name = f"{config.job_region}-docker.pkg.dev/{config.project}/{REPOSITORY}/orchestrator"
         said.append(
-            f"There is no Cloud Run job yet, for there is no image: docker build -t {name} . && docker push {name} "
-            f"&& mayfly deploy --image {name}"
+            f"There is no Cloud Run job yet, for there is no image: gcloud auth configure-docker "
+            f"{name.partition('/')[0]} && docker build -t {name} . && "
+            f"docker push {name} && mayfly deploy --image {name}"
         )
     elif before not in {None, image}:
         said.append(f"To go back to the image before this one: mayfly deploy --image {before}")

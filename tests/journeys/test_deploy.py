@@ -265,6 +265,8 @@ async def test_accounts_of_yours_are_used_and_granted_nothing(project: Project) 
 async def test_without_an_image_all_but_the_jobs_is_made_and_the_way_on_is_told(project: Project) -> None:
     project.image = None
     first = await project.deploy()
+    [way] = [line for line in first.advice if "docker push" in line]
+    assert "gcloud auth configure-docker us-central1-docker.pkg.dev && docker build" in way
     assert any("docker push us-central1-docker.pkg.dev/demo/mayfly/orchestrator" in line for line in first.advice)
     assert not any(verb.startswith(("run.", "cloudscheduler.")) for verb in project.changes())
     second = await project.deploy(image=IMAGE)
