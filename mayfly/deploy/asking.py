@@ -28,8 +28,15 @@ def asked(ask: Ask, environment: Mapping[str, str], home: Path, folder: Path) ->
         "timeout": ask("How long it may take", environment.get("TIMEOUT") or "1h"),
     }
     source, ref = checkout(folder)
+    machine = ask("The machine type; g2-standard-4 has a GPU", Vm().machine_type)
+    image: dict[str, str] = {}
+    if Vm(machine_type=machine).has_gpu:  # the default image would boot, and no run would ever find the GPU
+        image["image"] = ask(
+            "The boot image, with the GPU's driver in it (PROJECT/FAMILY)", f"{project}/debian-with-driver"
+        )
     values["vm"] = {
-        "machine_type": ask("The machine type; g2-standard-4 has a GPU", Vm().machine_type),
+        "machine_type": machine,
+        **image,
         "source": ask("The git repository that the VM runs", source),
         "ref": ask("The commit or tag of it", ref),
     }

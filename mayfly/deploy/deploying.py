@@ -18,6 +18,7 @@ from orchestrator.google_admin import GoogleAdmin, Json, Service
 from orchestrator.google_errors import Subject
 from orchestrator.ports import Clock
 
+_ANY_IMAGE = "any"  # where only kinds and names count
 Agreed = Callable[[Sequence[Step]], bool]  # asks whoever is there, or nobody
 
 
@@ -48,8 +49,9 @@ async def deploy(
     if unknown := sorted(values.keys() - wanted.readers().keys()):
         raise BadUsage(f"--secret {', '.join(unknown)}: mayfly.toml names no such secret, so nobody would read it.")
     resources = wanted.resources()
-    names = {resource.name for resource in resources}
-    stale: list[Resource] = [entry for entry in there.schedules if entry.name not in names]
+    # Without an image the jobs are not wanted now, but their schedules are still described.
+    described = {(one.kind, one.name) for one in Wanted(config, chosen or _ANY_IMAGE).resources()}
+    stale: list[Resource] = [entry for entry in there.schedules if (entry.kind, entry.name) not in described]
     stale += [] if config.sweep.enabled else [sweep_job(config, "", "")]
     steps = await plan_of(google, config.project, resources, up)
     steps += await plan_of(google, config.project, stale, down)
@@ -105,6 +107,11 @@ def _advice(
         for step in steps
         if (step.kind, step.action) == ("secret", Action.MAKE) and step.name not in values
     ]
+    if config.vm.lacks_a_driver:
+        said.append(
+            f"[vm] has a GPU and the image {config.vm.image}, which has no driver for it: no run will find the GPU. "
+            "Name one that has it as [vm] image."
+        )
     if image is None:
         name = f"{config.job_region}-docker.pkg.dev/{config.project}/{REPOSITORY}/orchestrator"
         said.append(

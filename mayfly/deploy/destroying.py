@@ -69,8 +69,9 @@ class Destruction:
         ]
         if not is_enabled(Service.SCHEDULER, enabled):
             return known
-        names = {resource.name for resource in known}
-        entries = [entry async for entry in schedules_of(self.google, self.config) if entry.name not in names]
+        names = {(one.kind, one.name) for one in known}
+        found = [entry async for entry in schedules_of(self.google, self.config)]
+        entries = [entry for entry in found if (entry.kind, entry.name) not in names]
         return [*entries, *known]
 
     async def _remove(

@@ -11,6 +11,7 @@ from mayfly.deploy.cron import a_cron
 from orchestrator.names import NAME
 from orchestrator.spans import parse_duration
 
+_GPU_MACHINES = ("a2-", "a3-", "a4-", "a4x-", "g2-", "g4-")
 _SECRET = r"(projects/[^/\s]+/secrets/)?[A-Za-z0-9_-]{1,255}(/(versions/)?[a-z0-9]+)?"  # noqa: S105 - a form of names
 
 
@@ -104,6 +105,16 @@ class Vm(Table):
     service_account: Account | None = Field(
         default=None, description="One of yours. If not set, mayfly-vm is made. To yours nothing is granted."
     )
+
+    @property
+    def has_gpu(self) -> bool:
+        """One was added, or the machine type has one in it."""
+        return self.gpu is not None or self.machine_type.startswith(_GPU_MACHINES)
+
+    @property
+    def lacks_a_driver(self) -> bool:
+        """The default image has none."""
+        return self.has_gpu and self.image == Vm.model_fields["image"].default
 
 
 class Job(Table):

@@ -114,3 +114,33 @@ async def test_a_bucket_with_anything_else_in_it_stays_as_it_is_and_all_the_rest
     assert f"more in it than our leases: {theirs}: left as it is" in "\n".join(in_words(steps))
     assert sorted(await _objects(project)) == sorted([LEASE, theirs])
     assert await project.holds() == Counter({"buckets": 1})
+
+
+async def test_a_job_that_somebody_deleted_takes_no_schedule_with_it(project: Project) -> None:
+    await project.deploy()
+    await project.post(f"v2/{PLACE}/mayfly", None, "DELETE")
+    project.image = None
+    deployed = await project.deploy()
+    assert done(deployed.steps) == []
+    assert any("docker push" in line for line in deployed.advice)
+    assert (await project.holds())["schedules"] == 2
+    project.describe(schedule=[])
+    assert done((await project.deploy()).steps) == ["remove the schedule mayfly-daily"]
+
+
+async def test_a_schedule_that_is_called_as_the_firewall_rule_is_removed_all_the_same(project: Project) -> None:
+    project.describe(schedule=[{**VALUES["schedule"][0], "name": "agent"}])
+    await project.deploy()
+    project.describe(schedule=[])
+    assert done((await project.deploy(dry_run=True)).steps)[-1] == "remove the schedule mayfly-agent"
+    await project.destroy()
+    assert await project.holds() == Counter()
+
+
+async def test_a_gpu_on_an_image_without_its_driver_is_told_before_it_is_paid_for(project: Project) -> None:
+    vm = {**VALUES["vm"], "machine_type": "g2-standard-4"}
+    project.describe(vm=vm)
+    told = (await project.deploy(dry_run=True)).advice
+    assert any("has no driver for it" in line for line in told)
+    project.describe(vm={**vm, "image": "demo/debian-with-driver"})
+    assert not any("driver" in line for line in (await project.deploy(dry_run=True)).advice)

@@ -83,3 +83,21 @@ def test_a_token_in_the_checkouts_address_is_not_written_into_the_file(tmp_path:
     remote = ["remote", "add", "origin", f"https://{user}github.com/me/my-bot.git"]
     subprocess.run(["git", "-C", str(tmp_path), *remote], check=True)
     assert checkout(tmp_path)[0] == "https://github.com/me/my-bot"
+
+
+@pytest.mark.parametrize(
+    ("machine", "image"), [("g2-standard-4", "p/debian-with-driver"), ("e2-standard-4", "debian-cloud/debian-12")]
+)
+def test_who_takes_a_gpu_is_asked_for_an_image_with_its_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, image: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+    def answer(question: str, suggested: str) -> str:
+        return machine if question.startswith("The machine type") else suggested
+
+    Path("mayfly.toml").write_text(document(asked(answer, {"PROJECT_ID": "p"}, tmp_path, tmp_path)))
+    vm = read_config({}).vm
+    assert (vm.machine_type, vm.image, vm.lacks_a_driver) == (machine, image, False)
