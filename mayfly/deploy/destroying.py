@@ -8,6 +8,7 @@ from mayfly.deploy.carry_out import Tell, bring_about, plan_of
 from mayfly.deploy.config import Config
 from mayfly.deploy.deploying import Agreed, schedules_of
 from mayfly.deploy.instance import OFF
+from mayfly.deploy.network import IP
 from mayfly.deploy.places import refuse_if_elsewhere
 from mayfly.deploy.plan import Step, down
 from mayfly.deploy.resource import Resource
@@ -56,7 +57,11 @@ class Destruction:
             await self._refuse_if_live(enabled)
         except Busy as live:
             raise Busy(f"{live}{_gone(step for step, now in zip(steps, ticking, strict=True) if now)}") from live
-        await self._remove(resources, steps, [not ticks for ticks in ticking], tell)
+        # The IP comes last: somebody's VM may use it, which is no reason to keep all the rest.
+        is_ip = [one.kind == IP for one in resources]
+        rest = [not (ticks or ip) for ticks, ip in zip(ticking, is_ip, strict=True)]
+        await self._remove(resources, steps, rest, tell)
+        await self._remove(resources, steps, is_ip, tell)
         return steps, True
 
     async def _resources(self, enabled: Sequence[str]) -> list[Resource]:

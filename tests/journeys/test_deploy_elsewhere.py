@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mayfly.deploy.carry_out import StepFailed
 from mayfly.deploy.plan import in_words
 from orchestrator.errors import BadUsage
 from tests.journeys.deploying import VALUES, Project, a_project, done
@@ -144,3 +145,14 @@ async def test_a_gpu_on_an_image_without_its_driver_is_told_before_it_is_paid_fo
     assert any("has no driver for it" in line for line in told)
     project.describe(vm={**vm, "image": "demo/debian-with-driver"})
     assert not any("driver" in line for line in (await project.deploy(dry_run=True)).advice)
+
+
+async def test_an_ip_that_somebody_uses_is_told_and_holds_up_nothing_else(project: Project) -> None:
+    await project.deploy()
+    used = {"status": 400, "reason": "resourceInUseByAnotherResource", "message": "gpu-ip is used by x"}
+    await project.inject(on="addresses.delete", reply=used)
+    with pytest.raises(StepFailed, match=r"remove the static IP gpu-ip.*is used by x"):
+        await project.destroy()
+    assert await project.holds() == Counter({"addresses": 1})
+    assert done(await project.destroy()) == ["remove the static IP gpu-ip"]
+    assert await project.holds() == Counter()
