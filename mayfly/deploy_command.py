@@ -4,8 +4,8 @@
 import json
 import os
 import sys
-from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections.abc import Coroutine, Sequence, Set
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -50,7 +50,8 @@ def deploy(
     del debug
     config = _config(project)
     values = _values(secret or [])
-    agree = _Agreement("Do this?", ask=_is_asked(yes=yes), dry_run=dry_run)
+    agree = _Agreement(config, f"Do this in {config.project}?", ask=_is_asked(yes=yes), dry_run=dry_run)
+    agree.unseen_only = None if yes or not values else set(values)
 
     async def work() -> "Deployed":
         async with google_of(config.settings) as google:
@@ -84,7 +85,9 @@ def destroy(
     config = _config(project)
     if not (dry_run or yes or _is_asked(yes=yes)):
         raise BadUsage("There is nobody to ask here: --yes removes all of it, --dry-run says what that is.")
-    agree = _Agreement("Remove all this, with what the VM's disk and the secrets hold?", ask=not yes, dry_run=dry_run)
+    ip = f", and the IP {config.settings.static_name} for good" if config.settings.static_name else ""
+    question = f"Remove all this from {config.project}, with what the VM's disk and the secrets hold{ip}?"
+    agree = _Agreement(config, question, ask=not yes, dry_run=dry_run)
 
     async def work() -> "tuple[list[Step], bool]":
         async with google_of(config.settings) as google:
@@ -139,18 +142,47 @@ def _is_asked(*, yes: bool) -> bool:
 class _Agreement:
     """Shows the plan to whoever is there, and asks."""
 
-    def __init__(self, question: str, *, ask: bool, dry_run: bool) -> None:
-        self._question, self._ask, self._dry_run = question, ask, dry_run
+    def __init__(self, config: "Config", question: str, *, ask: bool, dry_run: bool) -> None:
+        self._config, self._question, self._ask, self._dry_run = config, question, ask, dry_run
+        self.unseen_only: Set[str] | None = None  # the secrets, if what is to be done may be about nothing else
         self.told = False
 
     def __call__(self, steps: "Sequence[Step]") -> bool:
-        from mayfly.deploy.plan import in_words
-
-        if self._dry_run or not self._ask:
-            return not self._dry_run
+        if self._dry_run:
+            return False
+        if self.unseen_only is not None and any(_is_more(step, self.unseen_only) for step in steps):
+            self._refuse_unseen(steps)
+        if not self._ask:
+            return True
         self.told = True
-        typer.echo("\n".join(in_words(steps)), err=True)
+        typer.echo(_plan(self._config, steps), err=True)
         return typer.confirm(self._question, default=False, err=True)
+
+    def _refuse_unseen(self, steps: "Sequence[Step]") -> NoReturn:
+        """Standard input is the secret, so whoever is there could not answer."""
+        from orchestrator.errors import BadUsage
+
+        typer.echo(_plan(self._config, steps), err=True)
+        raise BadUsage(
+            "There is more to do than the secret, and with --secret nobody can be asked: `mayfly deploy` first, which "
+            "asks, or --yes. Nothing was touched."
+        )
+
+
+def _is_more(step: "Step", secrets: Set[str]) -> bool:
+    about = {(kind, name) for name in secrets for kind in ("secret", "value of the secret")}
+    about |= {("permissions", f"on the secret {name}") for name in secrets}
+    return step.does_something and (step.kind, step.name) not in about
+
+
+def _plan(config: "Config", steps: "Sequence[Step]", kept: str | None = None) -> str:
+    """Where, and what; only the sum of it if there is nothing to do."""
+    from mayfly.deploy.plan import AS_WANTED, in_words
+
+    lines = list(in_words(steps, kept or AS_WANTED))
+    if any(step.does_something for step in steps):
+        lines.insert(0, f"Project {config.project}, zone {config.settings.zone}:")
+    return "\n".join(lines)
 
 
 def _progress(step: "Step", number: int, count: int, waits: str) -> None:
@@ -174,12 +206,12 @@ def _say(
 ) -> None:
     """On standard output: the plan if it was not carried out, what was done if it was."""
     from mayfly.deploy.plan import as_json as steps_as_json
-    from mayfly.deploy.plan import in_words, summary
+    from mayfly.deploy.plan import summary
 
     if as_json:
         said = {"project": config.project, "done": done, "steps": steps_as_json(steps), "advice": list(advice)}
         typer.echo(json.dumps(said))
         return
-    typer.echo(summary(steps, kept=kept, done=done) if done or told else "\n".join(in_words(steps, kept)))
+    typer.echo(summary(steps, kept=kept, done=done) if done or told else _plan(config, steps, kept))
     for line in advice:
         typer.echo(line)

@@ -1,6 +1,7 @@
 """What `mayfly init` asks, and where its suggestions come from: the environment, gcloud, the git checkout."""
 
 import configparser
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from mayfly.deploy.tables import Vm
 
 Ask = Callable[[str, str], str]  # a question and the suggested answer -> the answer
 _ZONE, _REGIONLESS = "us-central1-a", ""
+_USER = re.compile(r"^(https?://)[^/]*@", re.IGNORECASE)
 _CRON, _WINDOW = "30 6 * * *", "1d"
 
 
@@ -26,14 +28,19 @@ def asked(ask: Ask, environment: Mapping[str, str], home: Path, folder: Path) ->
         "timeout": ask("How long it may take", environment.get("TIMEOUT") or "1h"),
     }
     source, ref = checkout(folder)
+    machine = ask("The machine type; g2-standard-4 has a GPU", Vm().machine_type)
+    image: dict[str, str] = {}
+    if Vm(machine_type=machine).has_gpu:  # the default image would boot, and no run would ever find the GPU
+        image["image"] = ask(
+            "The boot image, with the GPU's driver in it (PROJECT/FAMILY)", f"{project}/debian-with-driver"
+        )
     values["vm"] = {
-        "machine_type": ask("The machine type; g2-standard-4 has a GPU", Vm().machine_type),
+        "machine_type": machine,
+        **image,
         "source": ask("The git repository that the VM runs", source),
         "ref": ask("The commit or tag of it", ref),
     }
-    if cron := ask("When it runs by itself (cron: minute hour day month weekday; - for never)", "-").replace(
-        "-", "", 1
-    ):
+    if (cron := ask("When it runs by itself (cron: minute hour day month weekday; - for never)", "-")) != "-":
         zone_name = ask("The time zone of that", "UTC")
         values["schedule"] = [{"name": "main", "cron": cron, "time_zone": zone_name, "once_per": _WINDOW}]
     return values
@@ -82,6 +89,7 @@ def checkout(folder: Path) -> tuple[str, str]:
     if source.startswith("git@"):
         host, _, path = source.removeprefix("git@").partition(":")
         source = f"https://{host}/{path}"
+    source = _USER.sub(r"\1", source)  # a token, as often as not
     return source.removesuffix(".git"), ref if source else ""
 
 

@@ -1,6 +1,7 @@
 """Settings and tables, read together: flags, then the environment, then `.env` (settings only), then `mayfly.toml`."""
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -139,12 +140,19 @@ def _sentence(error: Any, text: str, overridden: Mapping[str, Mapping[str, Any]]
         what = "is missing"
     field = str(inner[-1] if len(inner) == 1 else ".".join(map(str, inner))) if inner else ""
     if inner and str(inner[0]) in overridden.get(str(table), {}):
-        return f"{variable(str(table), str(inner[0]))}={error['input']} {what}"
+        return f"{variable(str(table), str(inner[0]))}={_without_users(str(error['input']))} {what}"
     line = line_of(text, tuple(location))
     shown = (
-        f" = {json.dumps(error['input'], default=str)}" if error["type"] not in {"missing", "extra_forbidden"} else ""
+        f" = {_without_users(json.dumps(error['input'], default=str))}"
+        if error["type"] not in {"missing", "extra_forbidden"}
+        else ""
     )
     return f"{Path(TOML_FILE).name}{f', line {line}' if line else ''}: [{table}] {field}{shown} {what}"
+
+
+def _without_users(text: str) -> str:
+    """Of an address that has one, as often as not with a password, which a screen or a log need not keep."""
+    return re.sub(r"://[^/]*@", "://...@", text)
 
 
 def _contradictions(config: Config) -> list[str]:

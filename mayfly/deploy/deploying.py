@@ -9,6 +9,7 @@ from mayfly.deploy.config import Config
 from mayfly.deploy.identities import email_of
 from mayfly.deploy.images import by_digest
 from mayfly.deploy.marks import is_described
+from mayfly.deploy.places import refuse_if_elsewhere
 from mayfly.deploy.plan import Action, Step, down, up
 from mayfly.deploy.resource import Item, Resource
 from mayfly.deploy.run_jobs import collection, sweep_job, sweeper
@@ -19,6 +20,7 @@ from orchestrator.google_admin import GoogleAdmin, Json, Service
 from orchestrator.google_errors import Subject
 from orchestrator.ports import Clock
 
+_ANY_IMAGE = "any"  # where only kinds and names count
 Agreed = Callable[[Sequence[Step]], bool]  # asks whoever is there, or nobody
 
 
@@ -49,8 +51,9 @@ async def deploy(
     if unknown := sorted(values.keys() - wanted.readers().keys()):
         raise BadUsage(f"--secret {', '.join(unknown)}: mayfly.toml names no such secret, so nobody would read it.")
     resources = wanted.resources()
-    names = {resource.name for resource in resources}
-    stale: list[Resource] = [entry for entry in there.schedules if entry.name not in names]
+    # Without an image the jobs are not wanted now, but their schedules are still described.
+    described = {(one.kind, one.name) for one in Wanted(config, chosen or _ANY_IMAGE).resources()}
+    stale: list[Resource] = [entry for entry in there.schedules if (entry.kind, entry.name) not in described]
     stale += [] if config.sweep.enabled else [sweep_job(config, "", "")]
     steps = await plan_of(google, config.project, resources, up)
     steps += await plan_of(google, config.project, stale, down)
@@ -70,6 +73,7 @@ class _There:
 async def _there(google: GoogleAdmin, config: Config) -> _There:
     apis = await Apis(config.project).look(google) or {}
     enabled: list[str] = apis.get("enabled", [])
+    await refuse_if_elsewhere(google, config, enabled)
     job = None
     if is_enabled(Service.RUN, enabled):
         subject = Subject(f"look at the Cloud Run job {config.job.name}", "")
@@ -109,11 +113,17 @@ def _advice(
         if (step.kind, step.action) == ("secret", Action.MAKE) and step.name not in values
     ]
     said += [f"The {step.kind} {step.name}: {step.remark}" for step in steps if step.remark]
+    if config.vm.lacks_a_driver:
+        said.append(
+            f"[vm] has a GPU and the image {config.vm.image}, which has no driver for it: no run will find the GPU. "
+            "Name one that has it as [vm] image."
+        )
     if image is None:
         name = f"{config.job_region}-docker.pkg.dev/{config.project}/{REPOSITORY}/orchestrator"
         said.append(
-            f"There is no Cloud Run job yet, for there is no image: docker build -t {name} . && docker push {name} "
-            f"&& mayfly deploy --image {name}"
+            f"There is no Cloud Run job yet, for there is no image: gcloud auth configure-docker "
+            f"{name.partition('/')[0]} && docker build -t {name} . && "
+            f"docker push {name} && mayfly deploy --image {name}"
         )
     elif before not in {None, image}:
         said.append(f"To go back to the image before this one: mayfly deploy --image {before}")

@@ -32,7 +32,7 @@ def shown(value: Any) -> str:
         return "(none)"
     text = value if isinstance(value, str) else repr(value)
     if len(text) <= _LONG and "\n" not in text:
-        return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+        return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)  # no escapes for a terminal
     return f"({len(text)} characters, sha256 {sha256(text.encode()).hexdigest()[:12]})"
 
 

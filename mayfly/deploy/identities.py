@@ -38,7 +38,7 @@ def service_account(project: str, account: str, purpose: str) -> Item:
         account=account,
         service=Service.IAM,
         collection=f"projects/{project}/serviceAccounts",
-        wanted={"displayName": f"Mayfly: {purpose}", "description": described(purpose)},
+        wanted={"displayName": f"Mayfly: {purpose.partition(':')[0]}", "description": described(purpose)},
     )
 
 

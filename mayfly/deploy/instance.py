@@ -69,7 +69,8 @@ class Instance(Resource):
         disk = {"diskSizeGb": str(self.config.vm.disk_gb)}
         found = [*self._rented(seen)]
         found += differences({**fixed, "disks": [disk]}, {**seen, "disks": seen["disks"][:1]})
-        found += differences({"labels": LABELS, **{name: self._body[name] for name in _MENDS}}, seen)
+        found += differences({"labels": LABELS, **{name: self._body[name] for name in _MENDS if name != "tags"}}, seen)
+        found += [Difference("tags", None, tag) for tag in self._body["tags"]["items"] if tag not in _tags(seen)]
         return [*found, *self._unarmed(seen), *self._metadata(has)]
 
     def _rented(self, seen: Json) -> Iterator[Difference]:
@@ -147,10 +148,11 @@ class Instance(Resource):
                 f"The VM {self.name} is on, and its {field} can only be changed while it is off: deploy again then."
             )
         value = self._body[field]
+        tags = list(dict.fromkeys([*_tags(seen), *self._body["tags"]["items"]]))  # others' doors stay open
         body = {
             "machineType": {"machineType": value},
             "serviceAccounts": {"email": value[0]["email"], "scopes": [SCOPE]} if field == "serviceAccounts" else {},
-            "tags": {"items": value["items"], "fingerprint": seen["tags"]["fingerprint"]} if field == "tags" else {},
+            "tags": {"items": tags, "fingerprint": seen["tags"]["fingerprint"]} if field == "tags" else {},
         }[field]
         await self._do(google, _MENDS[field], body)
 
@@ -172,3 +174,8 @@ class Instance(Resource):
         doing = self.about("delete")
         if (removed := await google.delete(Service.COMPUTE, self.path, doing)) is not None:
             await google.finished(Service.COMPUTE, removed, doing)
+
+
+def _tags(seen: Json) -> list[str]:
+    tags: list[str] = seen.get("tags", {}).get("items", [])
+    return tags

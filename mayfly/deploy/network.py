@@ -10,6 +10,7 @@ from orchestrator.google_admin import GoogleAdmin, Json, Service
 
 TAG = "mayfly"  # of the VMs that the door is for
 FIREWALL = "mayfly-agent"
+IP = "static IP"  # the kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class _Address(Item):
 def address(config: Config, name: str) -> Item:
     """The static IP. It costs by the hour from here on."""
     return _Address(
-        kind="static IP",
+        kind=IP,
         name=name,
         service=Service.COMPUTE,
         collection=f"projects/{config.project}/regions/{config.settings.region}/addresses",

@@ -17,9 +17,10 @@ class Action(StrEnum):
     CHANGE = "change"
     REMOVE = "remove"
     KEEP = "keep"  # it is as it should be; or, on the way down, not there
-    LEAVE = "leave"  # somebody else made it: used as it is, and not touched
+    LEAVE = "leave"  # somebody else made it, or needs it: used as it is, and not touched
 
 
+NOT_OURS = "there already, not made by mayfly deploy"
 AS_WANTED = "as it should be"
 SIGNS = {Action.MAKE: "+", Action.CHANGE: "~", Action.REMOVE: "-", Action.KEEP: " ", Action.LEAVE: "="}
 
@@ -33,6 +34,7 @@ class Step:
     action: Action
     differences: tuple[Difference, ...] = ()
     remark: str = ""
+    why: str = NOT_OURS  # it is left
 
     @property
     def does_something(self) -> bool:
@@ -57,7 +59,11 @@ def down(resource: Resource, seen: Json | None) -> Step:
     """What undoes it."""
     if seen is None or resource.is_gone(seen):
         return Step(resource.kind, resource.name, Action.KEEP)
-    return Step(resource.kind, resource.name, Action.REMOVE if resource.is_ours(seen) else Action.LEAVE)
+    if not resource.is_ours(seen):
+        return Step(resource.kind, resource.name, Action.LEAVE)
+    if why := resource.stays(seen):
+        return Step(resource.kind, resource.name, Action.LEAVE, why=why)
+    return Step(resource.kind, resource.name, Action.REMOVE)
 
 
 def in_words(steps: Sequence[Step], kept: str = AS_WANTED) -> Iterator[str]:
@@ -65,7 +71,7 @@ def in_words(steps: Sequence[Step], kept: str = AS_WANTED) -> Iterator[str]:
     width = max((len(step.kind) for step in steps), default=0)
     for step in steps:
         if step.action is Action.LEAVE:
-            yield f"= {step.kind:{width}}  {step.name}  (there already, not made by mayfly deploy: left as it is)"
+            yield f"= {step.kind:{width}}  {step.name}  ({step.why}: left as it is)"
         elif step.does_something:
             yield f"{SIGNS[step.action]} {step.kind:{width}}  {step.name}"
             yield from (f"      {difference}" for difference in step.differences)

@@ -53,6 +53,10 @@ class Resource(ABC):
         """It was removed, though it still shows."""
         return False
 
+    def stays(self, seen: Json) -> str:  # noqa: ARG002
+        """Why it is not removed, though we made it; or nothing."""
+        return ""
+
     def about(self, doing: str) -> Subject:
         """What a request is about, for errors."""
         return Subject(f"{doing} the {self.kind} {self.name}", f"There is no {self.kind} {self.name}.")

@@ -129,7 +129,8 @@ DEPLOYER: Permissions = {
 }
 DESTROYER: Permissions = {
     "run.executions.list": "to wait for runs",
-    "storage.objects.list": "to see whether a lease is left",
+    "storage.objects.list": "to see whether a lease is left, or more",
+    "storage.objects.delete": "the leases that are left",
     **{
         f"{of}.delete": "the end of each"
         for of in (

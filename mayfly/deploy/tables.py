@@ -7,10 +7,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from mayfly.deploy.cron import a_cron
 from orchestrator.names import NAME
 from orchestrator.spans import parse_duration
 
-_CRON = r"(\S+\s+){4}\S+"
+_GPU_MACHINES = ("a2-", "a3-", "a4-", "a4x-", "g2-", "g4-")
 _SECRET = r"(projects/[^/\s]+/secrets/)?[A-Za-z0-9_-]{1,255}(/(versions/)?[a-z0-9]+)?"  # noqa: S105 - a form of names
 
 
@@ -21,6 +22,12 @@ def _matching(pattern: str, sentence: str) -> AfterValidator:
         return text
 
     return AfterValidator(check)
+
+
+def _without_a_secret(url: str) -> str:
+    if re.match(r"[a-z+]+://[^/]*:[^/]*@|https?://[^/]*@", url, re.IGNORECASE):
+        raise ValueError("has a user in it, or a password: whoever sees the VM reads it there. Write the address alone")
+    return url
 
 
 def _a_zone(name: str) -> str:
@@ -80,7 +87,9 @@ class Vm(Table):
     spot: bool = Field(default=False, description="Cheaper, and Google may take it back at any time.")
     network: Name = Field(default="default", description="The VPC network.")
     subnetwork: Name | None = Field(default=None, description="If not set, the region's subnetwork of that network.")
-    source: str | None = Field(default=None, description="The git repository that the VM runs.")
+    source: Annotated[str, AfterValidator(_without_a_secret)] | None = Field(
+        default=None, description="The git repository that the VM runs."
+    )
     ref: str | None = Field(default=None, description="The commit or tag of it.")
     extras: list[str] = Field(default=["agent"], description="The extras of the project to install; [] for none.")
     metadata: dict[AttributeName, str] = Field(
@@ -96,6 +105,16 @@ class Vm(Table):
     service_account: Account | None = Field(
         default=None, description="One of yours. If not set, mayfly-vm is made. To yours nothing is granted."
     )
+
+    @property
+    def has_gpu(self) -> bool:
+        """One was added, or the machine type has one in it."""
+        return self.gpu is not None or self.machine_type.startswith(_GPU_MACHINES)
+
+    @property
+    def lacks_a_driver(self) -> bool:
+        """The default image has none."""
+        return self.has_gpu and self.image == Vm.model_fields["image"].default
 
 
 class Job(Table):
@@ -126,9 +145,7 @@ class Schedule(Table):
     """[[schedule]]: when the job is started by itself; as many as you like."""
 
     name: Name = Field(description="The Scheduler's entry is mayfly- and this.")
-    cron: Annotated[str, _matching(_CRON, "is not cron: five fields, as in `30 6 * * 1-5`")] = Field(
-        description="minute hour day month weekday"
-    )
+    cron: Annotated[str, AfterValidator(a_cron)] = Field(description="minute hour day month weekday")
     time_zone: Annotated[str, AfterValidator(_a_zone)] = Field(default="UTC", description="Of `cron` and `once_per`.")
     mode: Literal["run", "test"] = Field(default="run", description="For real, or as a rehearsal.")
     args: list[str] | None = Field(default=None, description="In place of the job's own.")

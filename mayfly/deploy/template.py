@@ -1,5 +1,6 @@
 """For VMs that are made for each run: the instance template, and the bucket that keeps their leases."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -55,22 +56,38 @@ def template(config: Config, name: str, script: StartupScript) -> Item:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Bucket(Item):
+class Bucket(Item):
+    """Of STATE_URL. On the way down it is looked into: with anything but our leases in it, it stays."""
+
+    leases: re.Pattern[str]  # the names of our objects
+    going: bool = False
+
+    async def look(self, google: GoogleAdmin) -> Json | None:
+        """The bucket; if it is going, with the names of what is in it."""
+        seen = await super().look(google)
+        if seen is None or not self.going:
+            return seen
+        listed = google.list(self.service, f"{self.path}/o", "items", self.about("list"))
+        return {**seen, "holds": [entry["name"] async for entry in listed]}
+
+    def stays(self, seen: Json) -> str:
+        """Whatever else is in it is somebody's."""
+        others = [name for name in seen.get("holds", []) if not self.leases.fullmatch(name)]
+        return f"there is more in it than our leases: {', '.join(others[:3])}" if others else ""
+
     async def remove(self, google: GoogleAdmin, seen: Json) -> None:
-        """With the leases that are in it. Whatever else is there keeps it alive, and Google says so."""
-        objects = f"{self.path}/o"
-        listed = google.list(self.service, objects, "items", self.about("list"))
-        async for entry in listed:
-            if entry["name"].endswith("/lease.json") or entry["name"] == "lease.json":
-                await google.delete(self.service, f"{objects}/{quote(entry['name'], safe='')}", self.about("empty"))
+        """With the leases that are in it."""
+        for name in seen.get("holds", []):
+            await google.delete(self.service, f"{self.path}/o/{quote(name, safe='')}", self.about("empty"))
         await super().remove(google, seen)
 
 
-def bucket(config: Config, state_url: str) -> Item:
+def bucket(config: Config, state_url: str) -> Bucket:
     """Of STATE_URL."""
     match = STATE_URL.fullmatch(state_url)
     assert match is not None  # noqa: S101 - the settings have checked it
-    return _Bucket(
+    folder = f"{match['prefix']}/" if match["prefix"] else ""
+    return Bucket(
         kind="bucket",
         name=match["bucket"],
         service=Service.STORAGE,
@@ -80,4 +97,5 @@ def bucket(config: Config, state_url: str) -> Item:
         masked=False,
         made_in={"project": config.project},
         ours=is_labelled,
+        leases=re.compile(rf"{re.escape(f'{folder}{config.project}')}/[^/]+/[^/]+/lease\.json"),
     )

@@ -12,7 +12,6 @@ from orchestrator.google_credentials import SCOPE
 from orchestrator.settings import AgentTls, Auth, Settings
 from vm_agent.protocol import LEASE_ATTRIBUTE
 
-GPU_MACHINES = ("a2-", "a3-", "a4-", "a4x-", "g2-", "g4-")  # have their GPU in them
 OTHERS = {LEASE_ATTRIBUTE, "mayfly-hold"}  # of our attributes those that runs and people write
 
 
@@ -29,11 +28,6 @@ def sweeper_email(config: Config) -> str:
 def vm_email(config: Config) -> str:
     """Who the VM is to Google."""
     return config.vm.service_account or email_of(config.project, "mayfly-vm")
-
-
-def has_gpu(config: Config) -> bool:
-    """A GPU is paid for, so a VM on which none works is an error."""
-    return config.vm.gpu is not None or config.vm.machine_type.startswith(GPU_MACHINES)
 
 
 def attributes(config: Config, script: StartupScript) -> dict[str, str]:
@@ -55,7 +49,7 @@ def attributes(config: Config, script: StartupScript) -> dict[str, str]:
             "boot_timeout", own.boot_timeout, f"{own.boot_timeout / timedelta(minutes=1):g}"
         ),
         "mayfly-tls": "off" if own.agent_tls is AgentTls.OFF else None,
-        "mayfly-require-gpu": "1" if has_gpu(config) else None,
+        "mayfly-require-gpu": "1" if vm.has_gpu else None,  # it is paid for: one that does not work is an error
     }
     return {name: value for name, value in given.items() if value} | vm.metadata
 

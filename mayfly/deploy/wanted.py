@@ -9,6 +9,7 @@ from mayfly.deploy.identities import email_of, role, service_account
 from mayfly.deploy.instance import Instance
 from mayfly.deploy.marks import LABELS, described
 from mayfly.deploy.network import address, firewall
+from mayfly.deploy.places import SCHEDULER, SWEEPER, schedulers_purpose, sweepers_purpose
 from mayfly.deploy.policies import Grant, Grants
 from mayfly.deploy.resource import Item, Resource
 from mayfly.deploy.run_jobs import collection, run_job, secret_of, sweep_job
@@ -36,7 +37,7 @@ class Wanted:
         self._project = config.project
         self._orchestrator, self._vm = orchestrator_email(config), vm_email(config)
         self._sweeper = sweeper_email(config)
-        self._scheduler = email_of(config.project, "mayfly-scheduler")
+        self._scheduler = email_of(config.project, SCHEDULER)
 
     def resources(self) -> list[Resource]:
         """All of it."""
@@ -68,8 +69,8 @@ class Wanted:
     def _accounts(self) -> Iterator[Resource]:
         if self._config.job.service_account is None:
             yield service_account(self._project, "mayfly-orchestrator", "carries runs out")
-        yield service_account(self._project, "mayfly-sweeper", "finishes what dead runs left")
-        yield service_account(self._project, "mayfly-scheduler", "starts the Cloud Run jobs")
+        yield service_account(self._project, SWEEPER, sweepers_purpose(self._config))
+        yield service_account(self._project, SCHEDULER, schedulers_purpose(self._config))
         if self._config.vm.service_account is None:
             yield service_account(self._project, "mayfly-vm", "the VM that jobs run on")
 

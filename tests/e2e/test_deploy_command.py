@@ -1,5 +1,6 @@
 """`mayfly init`, `deploy`, `run` and `destroy` as a user types them, in a project with nothing in it."""
 
+import base64
 import json
 import os
 import signal
@@ -133,21 +134,42 @@ def test_init_asks_at_a_terminal_and_needs_yes_where_there_is_nobody(shell: Shel
 def test_who_says_no_to_the_plan_keeps_everything_as_it_is(empty: Running, shell: Shell) -> None:
     shell.mayfly("init", "--yes")
     code, seen = shell.at_terminal("deploy", typing="n\n")
-    assert (code, "Do this?" in seen) == (0, True), seen
+    assert (code, "Do this in demo?" in seen) == (0, True), seen
+    assert "Project demo, zone us-central1-a:" in seen
     assert "+ service account" in seen
     assert not any(verb.endswith((".create", ".insert", ".batchEnable")) for verb in empty.verbs())
+
+
+def test_who_destroys_is_told_of_which_project_and_which_ip_before_the_answer(empty: Running, shell: Shell) -> None:
+    shell.mayfly("init", "--yes")
+    assert shell.mayfly("deploy").returncode == 0
+    before = empty.verbs()
+    code, seen = shell.at_terminal("destroy", typing="n\n")
+    assert code == 0, seen
+    assert "Project demo, zone us-central1-a:" in seen
+    assert "Remove all this from demo," in seen
+    assert "the IP gpu-ip for good?" in seen
+    assert shell.mayfly("destroy", "--dry-run").stdout.startswith("Project demo, zone us-central1-a:\n")
+    assert not any(verb.endswith((".delete", ".setIamPolicy")) for verb in empty.verbs()[len(before) :])
 
 
 def test_a_secrets_value_comes_by_standard_input_and_is_told_to_nobody_but_google(empty: Running, shell: Shell) -> None:
     shell.mayfly("init", "--yes")
     toml = shell.folder / "mayfly.toml"
     toml.write_text(toml.read_text().replace("# secrets = {}", 'secrets = { KEY = "exchange" }', 1))
-    filled = shell.mayfly("deploy", "--secret", "exchange=-", stdin=f"{VALUE}\n")
+    unseen = shell.mayfly("deploy", "--secret", "exchange=-", stdin=f"{VALUE}\n")
+    assert (unseen.returncode, "more to do than the secret" in unseen.stderr) == (2, True), unseen.stderr
+    assert "+ VM " in unseen.stderr, "what it would have done is told"
+    assert not any(verb.endswith((".create", ".insert", ".batchEnable")) for verb in empty.verbs())
+    filled = shell.mayfly("deploy", "--yes", "--secret", "exchange=-", stdin=f"{VALUE}\n")
     assert filled.returncode == 0, filled.stderr
     assert "+ value of the secret exchange" in filled.stderr
     access = f"{empty.url}/v1/projects/demo/secrets/exchange/versions/latest:access"
     assert httpx.get(access).json()["payload"]["data"] == "aHVudGVyMi1odW50ZXIy"
     assert VALUE not in filled.stdout + filled.stderr
+    changed = shell.mayfly("deploy", "--secret", "exchange=-", stdin="another\n")
+    assert (changed.returncode, changed.stdout.startswith("1 made;")) == (0, True), changed.stderr
+    assert base64.b64decode(httpx.get(access).json()["payload"]["data"]) == b"another"
     for wrong in (["exchange=hunter2"], ["exchange=-", "--secret", "other=-"]):
         refused = shell.mayfly("deploy", "--secret", *wrong, stdin="x")
         assert (refused.returncode, "never from the arguments" in refused.stderr) == (2, True)

@@ -99,6 +99,13 @@ class Project:
                 answer = await self.ask(_operation_path(answer))
         return answer
 
+    async def store(self, bucket: str, name: str) -> None:
+        """An object of that name."""
+        query = {"uploadType": "media", "name": name}
+        async with httpx.AsyncClient() as client:
+            url = f"{self.emulator.url}/upload/storage/v1/b/{bucket}/o"
+            (await client.post(url, params=query, content=b"{}")).raise_for_status()
+
     async def inject(self, **rule: Any) -> None:
         """Add a fault rule; the test ends badly if it is never spent."""
         await self.post("_emulator/faults", rule)

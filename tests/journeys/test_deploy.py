@@ -164,11 +164,11 @@ async def test_what_the_vm_is_made_of_is_mended_while_it_is_off(project: Project
     planned = await project.deploy(dry_run=True)
     [step] = [step for step in planned.steps if step.does_something]
     found = {difference.path: difference for difference in step.differences}
-    assert found.keys() == {"machineType", "tags.items[0]", "serviceAccounts[0].email"}
+    assert found.keys() == {"machineType", "tags", "serviceAccounts[0].email"}
     await project.deploy()
     vm = await project.vm()
     assert vm["machineType"].endswith("/e2-standard-4")
-    assert vm["tags"]["items"] == ["mayfly"]
+    assert vm["tags"]["items"] == ["other", "mayfly"], "somebody's tag was taken off"
     assert vm["serviceAccounts"][0]["email"] == f"mayfly-vm{ACCOUNTS}"
     assert done((await project.deploy()).steps) == []
 
@@ -265,6 +265,8 @@ async def test_accounts_of_yours_are_used_and_granted_nothing(project: Project) 
 async def test_without_an_image_all_but_the_jobs_is_made_and_the_way_on_is_told(project: Project) -> None:
     project.image = None
     first = await project.deploy()
+    [way] = [line for line in first.advice if "docker push" in line]
+    assert "gcloud auth configure-docker us-central1-docker.pkg.dev && docker build" in way
     assert any("docker push us-central1-docker.pkg.dev/demo/mayfly/orchestrator" in line for line in first.advice)
     assert not any(verb.startswith(("run.", "cloudscheduler.")) for verb in project.changes())
     second = await project.deploy(image=IMAGE)

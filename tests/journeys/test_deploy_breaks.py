@@ -15,10 +15,14 @@ import pytest
 
 from gcp_emulator.exports import exports
 from mayfly.deploy.carry_out import StepFailed
+from mayfly.deploy.destroying import Destruction
 from mayfly.deploy.vm_body import metadata_of
+from mayfly.google import google_of
+from orchestrator.clock import SystemClock
 from orchestrator.errors import Busy, Exit
 from orchestrator.google_errors import Subject
 from orchestrator.google_rest import Answered, Asked, GoogleRest
+from orchestrator.seen import RESERVED_FOR_A_RUN
 from tests.journeys.deploying import IMAGE, VALUES, Project, a_project, done
 
 INSTANCE = "compute/v1/projects/demo/zones/us-central1-a/instances/gpu-vm"
@@ -229,10 +233,43 @@ async def test_a_run_that_begins_while_somebody_is_asked_stops_the_destruction(p
         begun.append(asyncio.ensure_future(_write_lease(project, a_lease(timedelta(minutes=3)))))
         return True
 
-    with pytest.raises(Busy, match="live"):
+    with pytest.raises(Busy, match=r"live.*Removed already, so that no run begins: mayfly-daily"):
         await project.destroy(agreed)
     assert await project.vm(), "the VM under a live run was removed"
-    assert (await project.holds())["schedules"] == 0
+    [sweeps] = (await project.ask("v1/projects/demo/locations/us-central1/jobs"))["jobs"]
+    assert sweeps["name"].endswith("/mayfly-sweep"), "nobody would finish what that run leaves, should it die"
     await begun[0]
     await _write_lease(project, a_lease(-timedelta(minutes=3)))
     await project.deploy()
+
+
+class _Ahead(SystemClock):
+    """A laptop's, an hour ahead of Google's."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=1)
+
+
+async def test_a_laptop_whose_clock_is_ahead_does_not_take_a_live_run_for_a_dead_one(project: Project) -> None:
+    await project.deploy()
+    await _write_lease(project, a_lease(timedelta(minutes=3)))
+    config = project.config()
+    async with google_of(config.settings) as google:
+        with pytest.raises(Busy, match="A run is live on the VM gpu-vm: monday"):
+            await Destruction(google, _Ahead(), config).carry_out(lambda _: True, lambda *_: None)
+    assert await project.vm()
+    await _write_lease(project, a_lease(-timedelta(minutes=3)))
+
+
+async def test_an_ip_that_a_dead_run_reserved_is_swept_before_it_is_forgotten(project: Project) -> None:
+    project.describe(address_policy="release")
+    await project.deploy()
+    address = "compute/v1/projects/demo/regions/us-central1/addresses"
+    await project.post(address, {"name": "gpu-ip", "description": RESERVED_FOR_A_RUN})
+    before = len(project.changes())
+    with pytest.raises(Busy, match=r"reserved by a run that did not release it.*mayfly sweep"):
+        await project.destroy()
+    assert project.changes()[before:] == []
+    await project.post(f"{address}/gpu-ip", None, "DELETE")
+    await project.destroy()
+    assert await project.holds() == Counter()

@@ -90,6 +90,7 @@ async def test_a_deployer_needs_each_of_what_is_listed_and_no_more(project: Proj
     assert done((await project.deploy()).steps) == []
     deployer |= set(may.granted) - before
     before = set(may.granted)
+    await project.store("mayfly-state", "demo/us-central1-a/gpu-worker/lease.json")
     await may.until_it_succeeds(project.destroy)
     destroyer |= set(may.granted) - before
 

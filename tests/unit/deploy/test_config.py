@@ -161,3 +161,49 @@ def test_the_line_of_every_value_is_the_line_that_it_stands_in(tables: dict[str,
             where[table, name] = len(lines)
     assert tomllib.loads("\n".join(lines)) == tables
     assert {location: line_of("\n".join(lines), location) for location in where} == where
+
+
+def with_cron(cron: str) -> str:
+    return f"[[schedule]]\nname = 'a'\ncron = '{cron}'\n"
+
+
+@pytest.mark.parametrize(
+    "cron", ["0 9 * * 1-5", "*/5 0,12 1-7/2 JAN-Mar sun", "59 23 31 12 7", "0-30/10 * * feb mon,fri"]
+)
+def test_a_cron_is_kept_as_it_is_written(cron: str) -> None:
+    Path("mayfly.toml").write_text(GOOD + with_cron(cron))
+    assert read_config({}).schedules[0].cron == cron
+
+
+@pytest.mark.parametrize(
+    ("cron", "wrong"),
+    [
+        ("0 9 * * 15", "15 is no weekday, which goes from 0 to 7"),
+        ("60 9 * * 1", "60 is no minute"),
+        ("0 24 * * 1", "24 is no hour"),
+        ("0 0 0 * 1", "0 is no day"),
+        ("0 0 * 13 1", "13 is no month"),
+        ("0 0 * * 5-1", "5-1 is no weekday"),
+        ("*/0 * * * *", "*/0 is no minute"),
+        ("0 mon * * *", "mon is no hour"),
+        ("0 1, * * *", "1, is no hour"),
+        ("0 9 * *", "five fields"),
+    ],
+)
+def test_a_cron_that_cannot_tick_is_refused_with_the_field_that_is_wrong(cron: str, wrong: str) -> None:
+    assert wrong in refused(with_cron(cron))
+
+
+@pytest.mark.parametrize("user", ["s3cr3t", "me:s3cr3t", "x-access-token:s3cr3t"])
+def test_a_source_with_a_token_in_it_is_refused_and_the_token_is_not_told(user: str) -> None:
+    source = f"https://{user}@github.com/me/my-bot"
+    in_the_file = refused(f"[vm]\nsource = '{source}'\nref = 'v1'\n")
+    in_the_environment = refused("[vm]\nref = 'v1'\n", {"MAYFLY_VM_SOURCE": source})
+    for said in (in_the_file, in_the_environment):
+        assert "has a user in it, or a password" in said
+        assert "s3cr3t" not in said
+
+
+def test_a_source_by_ssh_names_its_user_and_keeps_it() -> None:
+    Path("mayfly.toml").write_text(GOOD + "[vm]\nsource = 'ssh://git@github.com/me/bot'\nref = 'v1'\n")
+    assert read_config({}).vm.source == "ssh://git@github.com/me/bot"

@@ -172,3 +172,7 @@ def test_a_cpu_that_google_writes_in_thousandths_is_no_difference(
 
 def test_the_script_that_is_deployed_is_the_one_at_the_top_of_the_repository() -> None:
     assert startup_script().text == (REPOSITORY / "startup.sh").read_text()
+
+
+def test_what_the_cloud_says_cannot_play_with_the_terminal() -> None:
+    assert str(Difference("x", "\x1b[2Jgone\r\u202e", "a b é")) == r"x: \x1b[2Jgone\r\u202e -> a b é"
