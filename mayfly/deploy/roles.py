@@ -160,7 +160,7 @@ LOOKER: Permissions = {
 }
 REMOTE: Permissions = {
     **_each("run.jobs", "run runWithOverrides", "`--remote`: the run, with its key"),
-    **_each("run.executions", "get list", "`--remote`: how far it is, and which one has the key"),
+    **_each("run.executions", "get list", "`--remote`, `mayfly cancel`: how far it is, and which one has the key"),
     "run.jobs.get": "`--remote`: whether the job has a window of its own, ONCE_PER",
     "run.tasks.list": "`--remote`: its exit code",
     "logging.logEntries.list": "`--remote`, `mayfly logs --remote`: its lines and its receipt",
