@@ -11,7 +11,9 @@ from mayfly.deploy.cron import a_cron
 from orchestrator.names import NAME
 from orchestrator.spans import parse_duration
 
-_GPU_MACHINES = ("a2-", "a3-", "a4-", "a4x-", "g2-", "g4-")
+_GPU_MACHINES = ("a2-", "g2-", "g4-")
+# Google stops such a VM, and gives it a limit, only under the condition that their content is thrown away.
+_LOCAL_SSDS = r"a2-ultragpu-.+|(a3|a4|a4x|z3)-.+|.+-lssd"
 _SECRET = r"(projects/[^/\s]+/secrets/)?[A-Za-z0-9_-]{1,255}(/(versions/)?[a-z0-9]+)?"  # noqa: S105 - a form of names
 
 
@@ -67,15 +69,21 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _without_local_ssds(machine_type: str) -> str:
+    if re.fullmatch(_LOCAL_SSDS, machine_type):
+        raise ValueError("has local SSDs in it, whose content a stop throws away: mayfly deploy makes no such VM")
+    return machine_type
+
+
 class Vm(Table):
     """[vm]: the VM INSTANCE, or the instance template TEMPLATE if that is set."""
 
-    machine_type: str = Field(
+    machine_type: Annotated[str, AfterValidator(_without_local_ssds)] = Field(
         default="e2-standard-4", description="What Compute Engine calls it; g2-standard-4 has a GPU in it."
     )
     gpu: str | None = Field(
         default=None,
-        description="A GPU to add, such as nvidia-tesla-t4 (machine types n1). Types a2, a3, a4, g2, g4 have theirs.",
+        description="A GPU to add, such as nvidia-tesla-t4 (machine types n1). Types a2, g2, g4 have theirs.",
     )
     gpu_count: int = Field(default=1, ge=1, le=16, description="How many of `gpu`.")
     image: str = Field(

@@ -207,3 +207,10 @@ def test_a_source_with_a_token_in_it_is_refused_and_the_token_is_not_told(user: 
 def test_a_source_by_ssh_names_its_user_and_keeps_it() -> None:
     Path("mayfly.toml").write_text(GOOD + "[vm]\nsource = 'ssh://git@github.com/me/bot'\nref = 'v1'\n")
     assert read_config({}).vm.source == "ssh://git@github.com/me/bot"
+
+
+@pytest.mark.parametrize("machine_type", ["a2-ultragpu-1g", "a3-highgpu-8g", "c3-standard-4-lssd"])
+def test_a_machine_type_with_local_ssds_is_refused_and_one_without_is_not(machine_type: str) -> None:
+    assert "has local SSDs in it" in refused(f"[vm]\nmachine_type = '{machine_type}'\n")
+    Path("mayfly.toml").write_text(GOOD + "[vm]\nmachine_type = 'a2-highgpu-1g'\n")
+    assert read_config({}).vm.has_gpu
